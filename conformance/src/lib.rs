@@ -1,0 +1,1 @@
+//! Suites that hold the products against what was recorded or written elsewhere.

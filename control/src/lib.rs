@@ -1,0 +1,1 @@
+//! Objects in; resources, statuses, deployments and certificates out.

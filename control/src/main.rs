@@ -1,0 +1,3 @@
+//! Objects in; resources, statuses, deployments and certificates out.
+
+fn main() {}

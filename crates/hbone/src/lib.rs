@@ -1,0 +1,1 @@
+//! Bytes through an HTTP/2 CONNECT tunnel, both ends.

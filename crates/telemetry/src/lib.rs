@@ -1,0 +1,1 @@
+//! Names, labels and formats an operator sees.

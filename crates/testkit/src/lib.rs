@@ -1,0 +1,1 @@
+//! A mesh for one test.

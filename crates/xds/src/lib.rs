@@ -1,0 +1,1 @@
+//! The delta subscription protocol, client and server, over any resource type.

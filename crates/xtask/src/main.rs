@@ -1,0 +1,27 @@
+//! Our build tool: everything that is not `cargo build` or `cargo test` itself.
+//!
+//! Must never hold code that runs in a product.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod generate;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Cairn's build tool")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Regenerate the committed code in crates/proto/src/gen
+    Gen,
+}
+
+fn main() -> Result<()> {
+    match Args::parse().command {
+        Command::Gen => generate::write(),
+    }
+}

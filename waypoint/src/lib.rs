@@ -1,0 +1,1 @@
+//! One L7 proxy.

@@ -1,0 +1,3 @@
+//! One L7 proxy.
+
+fn main() {}

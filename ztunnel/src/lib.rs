@@ -1,0 +1,1 @@
+//! One node's L4 proxy.

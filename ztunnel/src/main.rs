@@ -1,0 +1,3 @@
+//! One node's L4 proxy.
+
+fn main() {}
