@@ -1,1 +1,3 @@
 //! The command people type.
+pub mod state;
+pub mod world;

@@ -1,0 +1,7 @@
+//! `cairn` on a real kernel: namespaces, links, rules and processes.
+//!
+//! These tests need root. Without it each says so and passes; `REQUIRE_ROOT=1` makes that a
+//! failure. Every test has a mesh of its own, which goes with it.
+
+mod support;
+mod world;
