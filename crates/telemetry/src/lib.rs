@@ -1,1 +1,16 @@
-//! Names, labels and formats an operator sees.
+//! Names, labels and formats an operator sees: metric families, access log lines, the words for
+//! response flags.
+//!
+//! Must never hold decisions or HTTP bodies. Everything here is an interface: dashboards, Kiali
+//! and people's scripts read it, so a name changes only with a release note.
+//!
+//! A [`tcp::TcpMetrics`] is registered once per process. What a connection counts is looked up
+//! once, when its labels are known, and held as handles ([`tcp::Handles`]): counting a byte is an
+//! atomic addition, never a lookup.
+
+pub mod access;
+pub mod build;
+pub mod label;
+pub mod tcp;
+
+pub use label::Label;
