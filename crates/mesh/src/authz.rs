@@ -84,7 +84,9 @@ impl Policy {
 
     /// Index of the first rule that matches.
     pub fn matching_rule(&self, attributes: &Attributes<'_>) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.matches(attributes, &self.action))
+        self.rules
+            .iter()
+            .position(|rule| rule.matches(attributes, &self.action))
     }
 }
 
@@ -134,9 +136,15 @@ pub struct Rule {
 impl Rule {
     /// A rule of these clauses.
     pub fn new(clauses: Vec<Clause>) -> Self {
-        let mut tests = clauses.iter().flat_map(|clause| &clause.0).flat_map(|found| &found.0);
+        let mut tests = clauses
+            .iter()
+            .flat_map(|clause| &clause.0)
+            .flat_map(|found| &found.0);
         let needs_http = tests.any(|test| test.attribute.is_http());
-        Self { clauses, needs_http }
+        Self {
+            clauses,
+            needs_http,
+        }
     }
 
     /// Its clauses.
@@ -192,9 +200,12 @@ impl Decision<'_> {
         match self {
             Self::Allow { .. } => Ok(()),
             Self::Deny { by: None } => Err(Denied::NotAllowed),
-            Self::Deny { by: Some(By { policy, rule }) } => {
-                Err(Denied::Explicitly { policy: policy.origin.clone(), rule })
-            }
+            Self::Deny {
+                by: Some(By { policy, rule }),
+            } => Err(Denied::Explicitly {
+                policy: policy.origin.clone(),
+                rule,
+            }),
         }
     }
 

@@ -81,7 +81,11 @@ pub fn normalize(path: &str, mode: Normalization) -> Result<Cow<'_, str>, Invali
     }
     if mode == Normalization::None {
         let nul = bytes.windows(3).any(|three| three == b"%00");
-        return if nul { Err(InvalidPath::Nul) } else { Ok(Cow::Borrowed(path)) };
+        return if nul {
+            Err(InvalidPath::Nul)
+        } else {
+            Ok(Cow::Borrowed(path))
+        };
     }
     let suspicious = |pair: &[u8]| matches!(pair, [b'/', b'.' | b'/']);
     let plain = !bytes.iter().any(|byte| matches!(byte, b'%' | b'\\'));
@@ -91,7 +95,11 @@ pub fn normalize(path: &str, mode: Normalization) -> Result<Cow<'_, str>, Invali
     let decoded = decode(path, mode == Normalization::DecodeAndMergeSlashes)?;
     let merge = mode != Normalization::Base;
     let normal = remove_segments(&decoded, merge);
-    Ok(if normal == path { Cow::Borrowed(path) } else { Cow::Owned(normal) })
+    Ok(if normal == path {
+        Cow::Borrowed(path)
+    } else {
+        Cow::Owned(normal)
+    })
 }
 
 /// Visible ASCII except `#`: RFC 3986 has no raw byte beyond, and a fragment in a request target
@@ -108,16 +116,21 @@ fn decode(path: &str, slashes: bool) -> Result<String, InvalidPath> {
         match char {
             '\\' => out.push('/'),
             '%' => {
-                let mut digit = || chars.next().and_then(|char| char.to_digit(16));
+                let mut digit = || chars.next().filter(char::is_ascii_hexdigit);
                 let (Some(high), Some(low)) = (digit(), digit()) else {
                     return Err(InvalidPath::Escape);
                 };
-                let value = char::from_u32(high * 16 + low).ok_or(InvalidPath::Escape)?;
+                let number = |digit: char| digit.to_digit(16).unwrap_or_default();
+                let value = char::from_u32(number(high) * 16 + number(low)).unwrap_or_default();
                 match value {
                     '\0' => return Err(InvalidPath::Nul),
                     'A'..='Z' | 'a'..='z' | '0'..='9' | '-' | '.' | '_' | '~' => out.push(value),
                     '/' | '\\' if slashes => out.push('/'),
-                    _ => out.push_str(&format!("%{:02X}", u32::from(value))),
+                    _ => {
+                        out.push('%');
+                        out.push(high.to_ascii_uppercase());
+                        out.push(low.to_ascii_uppercase());
+                    }
                 }
             }
             _ => out.push(char),

@@ -91,7 +91,11 @@ impl Plugin {
     /// What plugins are ordered by: phase, priority, age, namespace, name.
     fn order(&self) -> (Phase, std::cmp::Reverse<Option<i32>>, (i64, &str, &str)) {
         // `None` is below every number, so unset runs after the lowest priority.
-        (self.phase, std::cmp::Reverse(self.priority), self.origin.precedence())
+        (
+            self.phase,
+            std::cmp::Reverse(self.priority),
+            self.origin.precedence(),
+        )
     }
 }
 

@@ -25,10 +25,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use explain::{Lost, Loser};
-pub use filter::{
-    Filter, HeaderEdits, PathModifier, Redirect, RequestTarget, UrlRewrite,
-};
+pub use explain::{Loser, Lost};
+pub use filter::{Filter, HeaderEdits, PathModifier, Redirect, RequestTarget, UrlRewrite};
 pub use matcher::{Match, PathMatch, Text, ValueMatch};
 pub use table::{Selected, Selection, Table};
 
@@ -80,7 +78,11 @@ pub struct Rule {
 impl Rule {
     /// Its name, or its place when it has none.
     pub fn label(&self) -> Str {
-        if self.name.is_empty() { format!("{}", self.index).into() } else { self.name.clone() }
+        if self.name.is_empty() {
+            format!("{}", self.index).into()
+        } else {
+            self.name.clone()
+        }
     }
 
     /// Chooses a backend by weight.
@@ -90,7 +92,11 @@ impl Rule {
     ///
     /// * `draw` — uniform in `[0, 1)`; the caller owns randomness so that tests are exact.
     pub fn choose(&self, draw: f64) -> Choice<'_> {
-        let total: u64 = self.backends.iter().map(|backend| u64::from(backend.weight)).sum();
+        let total: u64 = self
+            .backends
+            .iter()
+            .map(|backend| u64::from(backend.weight))
+            .sum();
         // Weights are 32 bits and at most a few dozen, so the sum is exact in 53 bits.
         #[expect(
             clippy::cast_precision_loss,
@@ -171,6 +177,12 @@ pub const DEFAULT_ATTEMPTS: u32 = 2;
 impl fmt::Display for Selected<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let origin = &self.route.origin;
-        write!(f, "{}/{} {}", origin.namespace, origin.name, self.rule.label())
+        write!(
+            f,
+            "{}/{} {}",
+            origin.namespace,
+            origin.name,
+            self.rule.label()
+        )
     }
 }

@@ -48,6 +48,9 @@ impl<'a> Attributes<'a> {
     /// The same connection, carrying a request.
     #[must_use]
     pub fn with_request(self, request: Request<'a>) -> Self {
-        Self { http: Some(request), ..self }
+        Self {
+            http: Some(request),
+            ..self
+        }
     }
 }

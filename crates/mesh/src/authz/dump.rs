@@ -37,7 +37,9 @@ impl Serialize for Action {
             Self::Allow => serializer.serialize_str("Allow"),
             Self::Deny => serializer.serialize_str("Deny"),
             Self::Audit => serializer.serialize_str("Audit"),
-            Self::Custom { provider } => serializer.collect_str(&format_args!("Custom({provider})")),
+            Self::Custom { provider } => {
+                serializer.collect_str(&format_args!("Custom({provider})"))
+            }
         }
     }
 }
@@ -97,7 +99,10 @@ fn string(value: &StringMatch) -> Shown {
 fn shown(attribute: &Attribute) -> (String, Vec<Shown>) {
     let strings = |values: &[StringMatch]| values.iter().map(string).collect();
     let blocks = |blocks: &[ipnet::IpNet]| {
-        blocks.iter().map(|block| Shown::Plain(block.to_string())).collect()
+        blocks
+            .iter()
+            .map(|block| Shown::Plain(block.to_string()))
+            .collect()
     };
     let (name, values): (&str, Vec<Shown>) = match attribute {
         Attribute::Principal(values) => ("principals", strings(values)),
@@ -113,13 +118,15 @@ fn shown(attribute: &Attribute) -> (String, Vec<Shown>) {
         Attribute::SourceIp(values) => ("sourceIps", blocks(values)),
         Attribute::RemoteIp(values) => ("remoteIps", blocks(values)),
         Attribute::DestinationIp(values) => ("destinationIps", blocks(values)),
-        Attribute::DestinationPort(ports) => {
-            ("destinationPorts", ports.iter().map(|port| Shown::Port(*port)).collect())
-        }
+        Attribute::DestinationPort(ports) => (
+            "destinationPorts",
+            ports.iter().map(|port| Shown::Port(*port)).collect(),
+        ),
         Attribute::Sni(values) => ("connection.sni", strings(values)),
-        Attribute::Host(values) => {
-            ("hosts", values.iter().map(|host| string(host.pattern())).collect())
-        }
+        Attribute::Host(values) => (
+            "hosts",
+            values.iter().map(|host| string(host.pattern())).collect(),
+        ),
         Attribute::Method(values) => ("methods", strings(values)),
         Attribute::Path(values) => ("paths", values.iter().map(path).collect()),
         Attribute::Header(name, values) => {

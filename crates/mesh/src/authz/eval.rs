@@ -11,13 +11,20 @@ use super::{Action, Attributes, By, Clause, Decision, Denied, Match, Policy, Rul
 /// Any DENY that matches denies; then, without ALLOW policies, all is allowed; with some, one has
 /// to match. Cost: each test of each policy at most once (twice with dry-run policies).
 pub fn decide<'p>(policies: &'p [Arc<Policy>], attributes: &Attributes<'_>) -> Verdict<'p> {
-    let enforced = policies.iter().map(|policy| &**policy).filter(|policy| !policy.dry_run);
-    let audits = enforced.clone().filter(|policy| policy.action == Action::Audit);
+    let enforced = policies
+        .iter()
+        .map(|policy| &**policy)
+        .filter(|policy| !policy.dry_run);
+    let audits = enforced
+        .clone()
+        .filter(|policy| policy.action == Action::Audit);
     let dry_run = policies.iter().any(|policy| policy.dry_run);
     Verdict {
         decision: decide_by(enforced, attributes),
         dry_run: dry_run.then(|| decide_by(policies.iter().map(|policy| &**policy), attributes)),
-        audited: audits.filter_map(|policy| by(policy, attributes)).collect::<SmallVec<_>>(),
+        audited: audits
+            .filter_map(|policy| by(policy, attributes))
+            .collect::<SmallVec<_>>(),
     }
 }
 
@@ -25,11 +32,15 @@ fn decide_by<'p>(
     policies: impl Iterator<Item = &'p Policy> + Clone,
     attributes: &Attributes<'_>,
 ) -> Decision<'p> {
-    let mut denies = policies.clone().filter(|policy| policy.action == Action::Deny);
+    let mut denies = policies
+        .clone()
+        .filter(|policy| policy.action == Action::Deny);
     if let Some(by) = denies.find_map(|policy| by(policy, attributes)) {
         return Decision::Deny { by: Some(by) };
     }
-    let mut allows = policies.filter(|policy| policy.action == Action::Allow).peekable();
+    let mut allows = policies
+        .filter(|policy| policy.action == Action::Allow)
+        .peekable();
     if allows.peek().is_none() {
         return Decision::Allow { by: None };
     }
@@ -54,7 +65,9 @@ pub fn delegated<'p>(
 }
 
 fn by<'p>(policy: &'p Policy, attributes: &Attributes<'_>) -> Option<By<'p>> {
-    policy.matching_rule(attributes).map(|rule| By { policy, rule })
+    policy
+        .matching_rule(attributes)
+        .map(|rule| By { policy, rule })
 }
 
 impl By<'_> {
@@ -64,7 +77,11 @@ impl By<'_> {
             Action::Custom { provider } => provider.clone(),
             Action::Allow | Action::Deny | Action::Audit => "".into(),
         };
-        Denied::NoAuthorizer { policy: self.policy.origin.clone(), rule: self.rule, provider }
+        Denied::NoAuthorizer {
+            policy: self.policy.origin.clone(),
+            rule: self.rule,
+            provider,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use super::Attributes;
 use crate::Str;
 use crate::request::{Headers, Request};
+use crate::spiffe::SpiffeId;
 
 mod host;
 mod path;
@@ -69,8 +70,11 @@ impl Attribute {
     /// Whether it belongs to HTTP requests alone.
     pub fn is_http(&self) -> bool {
         match self {
-            Self::Host(_) | Self::Method(_) | Self::Path(_) => true,
-            Self::Header(..) | Self::Token(..) => true,
+            Self::Host(_)
+            | Self::Method(_)
+            | Self::Path(_)
+            | Self::Header(..)
+            | Self::Token(..) => true,
             Self::Principal(_)
             | Self::Namespace(_)
             | Self::ServiceAccount(_)
@@ -87,9 +91,9 @@ impl Attribute {
     fn any(&self, attributes: &Attributes<'_>) -> bool {
         let peer = attributes.peer;
         match self {
-            Self::Principal(values) => any(values, peer.map(|id| id.principal())),
+            Self::Principal(values) => any(values, peer.map(SpiffeId::principal)),
             Self::Namespace(values) => any(values, peer.and_then(|id| id.namespace())),
-            Self::TrustDomain(values) => any(values, peer.map(|id| id.trust_domain())),
+            Self::TrustDomain(values) => any(values, peer.map(SpiffeId::trust_domain)),
             Self::ServiceAccount(values) => {
                 peer.is_some_and(|id| values.iter().any(|value| value.matches(id)))
             }
@@ -102,9 +106,10 @@ impl Attribute {
             | Self::Method(_)
             | Self::Path(_)
             | Self::Header(..)
-            | Self::Token(..) => {
-                attributes.http.as_ref().is_some_and(|request| self.any_of(request))
-            }
+            | Self::Token(..) => attributes
+                .http
+                .as_ref()
+                .is_some_and(|request| self.any_of(request)),
         }
     }
 
@@ -129,9 +134,21 @@ fn contains(blocks: &[IpNet], ip: Option<std::net::IpAddr>) -> bool {
 
 /// Header fields that are lists by definition: each element counts as a value of its own.
 const LISTS: [&str; 15] = [
-    "accept", "accept-charset", "accept-encoding", "accept-language", "cache-control",
-    "connection", "content-encoding", "content-language", "forwarded", "if-match",
-    "if-none-match", "pragma", "transfer-encoding", "via", "x-forwarded-for",
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-language",
+    "forwarded",
+    "if-match",
+    "if-none-match",
+    "pragma",
+    "transfer-encoding",
+    "via",
+    "x-forwarded-for",
 ];
 
 /// Whether any value of a header matches: each line alone, all of them joined, and in a header
@@ -153,8 +170,10 @@ fn header_matches(name: &str, values: &[StringMatch], request: &Request<'_>) -> 
     let headers: &dyn Headers = request.headers;
     let lines = headers.values(name);
     let is_list = || LISTS.iter().any(|list| list.eq_ignore_ascii_case(name));
-    let element_matches =
-        |line: &&[u8]| line.split(|byte| *byte == b',').any(|part| matches(part.trim_ascii()));
+    let element_matches = |line: &&[u8]| {
+        line.split(|byte| *byte == b',')
+            .any(|part| matches(part.trim_ascii()))
+    };
     lines.iter().any(|line| matches(line))
         || (lines.len() > 1 && matches(&lines.join(&b","[..])))
         || (is_list() && lines.iter().any(element_matches))
@@ -170,7 +189,7 @@ pub struct ServiceAccount {
 }
 
 impl ServiceAccount {
-    fn matches(&self, id: &crate::spiffe::SpiffeId) -> bool {
+    fn matches(&self, id: &SpiffeId) -> bool {
         id.namespace() == Some(&self.namespace) && id.service_account() == Some(&self.name)
     }
 }
@@ -198,7 +217,10 @@ pub struct InvalidPattern {
 
 impl InvalidPattern {
     pub(crate) fn new(value: &str, reason: &'static str) -> Self {
-        Self { value: value.into(), reason }
+        Self {
+            value: value.into(),
+            reason,
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use proto::security::string_match::MatchType;
 
 use super::{Rejected, ip, port};
 use crate::authz::{
-    Action, Attachment, Attribute, Clause, Match, Policy, Rule, Scope, ServiceAccount,
-    StringMatch, Test,
+    Action, Attachment, Attribute, Clause, Match, Policy, Rule, Scope, ServiceAccount, StringMatch,
+    Test,
 };
 use crate::origin::Origin;
 
@@ -90,9 +90,27 @@ fn found(message: &wire::Match) -> Result<Match, Rejected> {
         return Err(unknown_extension("extensions[0]", extension));
     }
     let mut tests = Tests::default();
-    tests.add(Attribute::Namespace, namespaces, "namespaces", not_namespaces, string)?;
-    tests.add(Attribute::Principal, principals, "principals", not_principals, string)?;
-    tests.add(Attribute::SourceIp, source_ips, "source_ips", not_source_ips, block)?;
+    tests.add(
+        Attribute::Namespace,
+        namespaces,
+        "namespaces",
+        not_namespaces,
+        string,
+    )?;
+    tests.add(
+        Attribute::Principal,
+        principals,
+        "principals",
+        not_principals,
+        string,
+    )?;
+    tests.add(
+        Attribute::SourceIp,
+        source_ips,
+        "source_ips",
+        not_source_ips,
+        block,
+    )?;
     tests.add(
         Attribute::DestinationIp,
         destination_ips,
@@ -132,7 +150,10 @@ impl Tests {
         not_values: &[M],
         read: impl Fn(&M) -> Result<V, Rejected>,
     ) -> Result<(), Rejected> {
-        let twins = [(false, values, field.to_owned()), (true, not_values, format!("not_{field}"))];
+        let twins = [
+            (false, values, field.to_owned()),
+            (true, not_values, format!("not_{field}")),
+        ];
         for (negated, values, field) in twins {
             if !values.is_empty() {
                 let attribute = attribute(each(&field, values, &read)?);
@@ -145,7 +166,10 @@ impl Tests {
 
 fn string(message: &wire::StringMatch) -> Result<StringMatch, Rejected> {
     match &message.match_type {
-        None => Err(Rejected::new("match_type", "it is missing or not one we know")),
+        None => Err(Rejected::new(
+            "match_type",
+            "it is missing or not one we know",
+        )),
         Some(MatchType::Exact(text)) => Ok(StringMatch::Exact(text.as_str().into())),
         Some(MatchType::Prefix(text)) => Ok(StringMatch::Prefix(text.as_str().into())),
         Some(MatchType::Suffix(text)) => Ok(StringMatch::Suffix(text.as_str().into())),
@@ -156,14 +180,22 @@ fn string(message: &wire::StringMatch) -> Result<StringMatch, Rejected> {
 fn block(message: &wire::Address) -> Result<IpNet, Rejected> {
     let address = ip("address", &message.address)?;
     let length = u8::try_from(message.length).ok();
-    length.and_then(|length| IpNet::new(address, length).ok()).ok_or_else(|| {
-        Rejected::new("length", format!("{} is no prefix length of {address}", message.length))
-    })
+    length
+        .and_then(|length| IpNet::new(address, length).ok())
+        .ok_or_else(|| {
+            Rejected::new(
+                "length",
+                format!("{} is no prefix length of {address}", message.length),
+            )
+        })
 }
 
 fn account(message: &wire::ServiceAccountMatch) -> Result<ServiceAccount, Rejected> {
     if message.namespace.is_empty() || message.service_account.is_empty() {
-        return Err(Rejected::new("", "a service account needs a namespace and a name"));
+        return Err(Rejected::new(
+            "",
+            "a service account needs a namespace and a name",
+        ));
     }
     Ok(ServiceAccount {
         namespace: message.namespace.as_str().into(),
@@ -173,7 +205,10 @@ fn account(message: &wire::ServiceAccountMatch) -> Result<ServiceAccount, Reject
 
 fn unknown_extension(field: &str, extension: &wire::Extension) -> Rejected {
     // It may narrow what is admitted, so leaving it out could admit more.
-    Rejected::new(field, format!("extension `{}` is not known here", extension.name))
+    Rejected::new(
+        field,
+        format!("extension `{}` is not known here", extension.name),
+    )
 }
 
 /// Converts each element of a list, naming the one that fails.

@@ -26,9 +26,15 @@ pub(super) fn origin(message: Option<&wire::Origin>) -> Result<Arc<Origin>, Reje
 pub(super) fn service(message: Option<&wire::ServiceRef>) -> Result<NamespacedHostname, Rejected> {
     let message = message.ok_or_else(|| Rejected::new("service", "it is missing"))?;
     if message.namespace.is_empty() || message.hostname.is_empty() {
-        return Err(Rejected::new("service", "it needs a namespace and a host name"));
+        return Err(Rejected::new(
+            "service",
+            "it needs a namespace and a host name",
+        ));
     }
-    Ok(NamespacedHostname::new(message.namespace.as_str(), message.hostname.as_str()))
+    Ok(NamespacedHostname::new(
+        message.namespace.as_str(),
+        message.hostname.as_str(),
+    ))
 }
 
 pub(super) fn targets(list: &[wire::Target]) -> Result<Vec<Target>, Rejected> {

@@ -37,7 +37,11 @@ impl TryFrom<wire::Plugin> for Plugin {
             url: message.url.into(),
             configuration: message.configuration.to_vec(),
             root_id: message.root_id.into(),
-            env: message.env.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            env: message
+                .env
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
         })
     }
 }

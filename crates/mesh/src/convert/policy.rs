@@ -8,8 +8,8 @@ use super::origin::{origin, readable_targets, targets};
 use super::{Rejected, port};
 use crate::Str;
 use crate::authz::{
-    Action, Attachment, Attribute, Clause, HostMatch, InvalidPattern, Match, PathMatch, Policy,
-    Rule, ServiceAccount, StringMatch, Test,
+    Action, Attachment, Attribute, Clause, HostMatch, Match, PathMatch, Policy, Rule,
+    ServiceAccount, StringMatch, Test,
 };
 use crate::origin::Origin;
 
@@ -22,7 +22,9 @@ impl TryFrom<wire::Policy> for Policy {
             Ok(Wire::Allow) => Action::Allow,
             Ok(Wire::Deny) => Action::Deny,
             Ok(Wire::Audit) => Action::Audit,
-            Ok(Wire::Custom) => Action::Custom { provider: message.provider.as_str().into() },
+            Ok(Wire::Custom) => Action::Custom {
+                provider: message.provider.as_str().into(),
+            },
             Err(unknown) => return Err(Rejected::new("action", unknown)),
         };
         Ok(Self {
@@ -40,7 +42,10 @@ impl TryFrom<wire::Policy> for Policy {
 pub fn deny_all(name: &str, message: &wire::Policy) -> Policy {
     let origin = origin(message.origin.as_ref())
         .unwrap_or_else(|_| Origin::named("AuthorizationPolicy", "", name).into());
-    Policy::deny_all(origin, Attachment::Targets(readable_targets(&message.targets)))
+    Policy::deny_all(
+        origin,
+        Attachment::Targets(readable_targets(&message.targets)),
+    )
 }
 
 fn rule(message: &wire::PolicyRule) -> Result<Rule, Rejected> {
@@ -52,7 +57,8 @@ fn rule(message: &wire::PolicyRule) -> Result<Rule, Rejected> {
         clauses.push(Clause(each("to", &message.to, operation)?));
     }
     for (index, condition) in message.when.iter().enumerate() {
-        let tests = when(condition).map_err(|rejected| rejected.within(format!("when[{index}]")))?;
+        let tests =
+            when(condition).map_err(|rejected| rejected.within(format!("when[{index}]")))?;
         clauses.push(Clause(vec![Match(tests)]));
     }
     Ok(Rule::new(clauses))
@@ -77,17 +83,59 @@ fn source(message: &wire::Source) -> Result<Match, Rejected> {
         not_trust_domains,
     } = message;
     let mut tests = Tests::default();
-    tests.add(Attribute::Principal, principals, "principals", not_principals, strict)?;
+    tests.add(
+        Attribute::Principal,
+        principals,
+        "principals",
+        not_principals,
+        each_text(strict),
+    )?;
     let token = |values| Attribute::Token("request.auth.principal".into(), values);
-    tests.add(token, request_principals, "request_principals", not_request_principals, lenient)?;
-    tests.add(Attribute::Namespace, namespaces, "namespaces", not_namespaces, strict)?;
-    tests.add(Attribute::SourceIp, ip_blocks, "ip_blocks", not_ip_blocks, block)?;
+    tests.add(
+        token,
+        request_principals,
+        "request_principals",
+        not_request_principals,
+        each_text(lenient),
+    )?;
+    tests.add(
+        Attribute::Namespace,
+        namespaces,
+        "namespaces",
+        not_namespaces,
+        each_text(strict),
+    )?;
+    tests.add(
+        Attribute::SourceIp,
+        ip_blocks,
+        "ip_blocks",
+        not_ip_blocks,
+        each_text(block),
+    )?;
     let remote = Attribute::RemoteIp;
-    tests.add(remote, remote_ip_blocks, "remote_ip_blocks", not_remote_ip_blocks, block)?;
+    tests.add(
+        remote,
+        remote_ip_blocks,
+        "remote_ip_blocks",
+        not_remote_ip_blocks,
+        each_text(block),
+    )?;
     let accounts = Attribute::ServiceAccount;
-    tests.add(accounts, service_accounts, "service_accounts", not_service_accounts, account)?;
+    tests.add(
+        accounts,
+        service_accounts,
+        "service_accounts",
+        not_service_accounts,
+        each_text(account),
+    )?;
     let domains = Attribute::TrustDomain;
-    tests.add(domains, trust_domains, "trust_domains", not_trust_domains, strict)?;
+    tests.add(
+        domains,
+        trust_domains,
+        "trust_domains",
+        not_trust_domains,
+        each_text(strict),
+    )?;
     some_tests(tests)
 }
 
@@ -103,12 +151,24 @@ fn operation(message: &wire::Operation) -> Result<Match, Rejected> {
         not_paths,
     } = message;
     let mut tests = Tests::default();
-    let host = |value: &String| HostMatch::parse(value).map_err(invalid);
+    let host = |value: &String| HostMatch::parse(value).map_err(|error| Rejected::new("", error));
     tests.add(Attribute::Host, hosts, "hosts", not_hosts, host)?;
     let number = |number: &u32| port("", *number);
-    tests.add(Attribute::DestinationPort, ports, "ports", not_ports, number)?;
-    tests.add(Attribute::Method, methods, "methods", not_methods, strict)?;
-    let path = |value: &String| PathMatch::parse(value).map_err(invalid);
+    tests.add(
+        Attribute::DestinationPort,
+        ports,
+        "ports",
+        not_ports,
+        number,
+    )?;
+    tests.add(
+        Attribute::Method,
+        methods,
+        "methods",
+        not_methods,
+        each_text(strict),
+    )?;
+    let path = |value: &String| PathMatch::parse(value).map_err(|error| Rejected::new("", error));
     tests.add(Attribute::Path, paths, "paths", not_paths, path)?;
     some_tests(tests)
 }
@@ -122,63 +182,105 @@ fn some_tests(tests: Tests) -> Result<Match, Rejected> {
 }
 
 fn when(message: &wire::Condition) -> Result<Vec<Test>, Rejected> {
-    let wire::Condition { key, values, not_values } = message;
+    let wire::Condition {
+        key,
+        values,
+        not_values,
+    } = message;
     if values.is_empty() && not_values.is_empty() {
-        return Err(Rejected::new("values", "there is none, and no notValues either"));
+        return Err(Rejected::new(
+            "values",
+            "there is none, and no notValues either",
+        ));
     }
     let mut tests = Tests::default();
-    let mut add = |attribute: &dyn Fn(Vec<StringMatch>) -> Attribute, read: Read<StringMatch>| {
-        tests.add(attribute, values, "values", not_values, read)
-    };
-    match key.as_str() {
-        "source.principal" => add(&Attribute::Principal, strict)?,
-        "source.namespace" => add(&Attribute::Namespace, strict)?,
-        "source.trustDomain" => add(&Attribute::TrustDomain, strict)?,
-        "connection.sni" => add(&Attribute::Sni, strict)?,
-        "source.serviceAccount" => {
-            tests.add(Attribute::ServiceAccount, values, "values", not_values, account)?;
+    match Key::parse(key)? {
+        Key::Name(attribute) => {
+            tests.add(attribute, values, "values", not_values, each_text(strict))?;
         }
-        "source.ip" => tests.add(Attribute::SourceIp, values, "values", not_values, block)?,
-        "remote.ip" => tests.add(Attribute::RemoteIp, values, "values", not_values, block)?,
-        "destination.ip" => {
-            tests.add(Attribute::DestinationIp, values, "values", not_values, block)?;
+        Key::Block(attribute) => {
+            tests.add(attribute, values, "values", not_values, each_text(block))?;
         }
-        "destination.port" => {
-            tests.add(Attribute::DestinationPort, values, "values", not_values, decimal_port)?;
+        Key::ServiceAccount => {
+            let attribute = Attribute::ServiceAccount;
+            tests.add(attribute, values, "values", not_values, each_text(account))?;
         }
-        "request.auth.principal" | "request.auth.audiences" | "request.auth.presenter" => {
-            add(&|values| Attribute::Token(key.as_str().into(), values), lenient)?;
+        Key::Port => {
+            let attribute = Attribute::DestinationPort;
+            tests.add(
+                attribute,
+                values,
+                "values",
+                not_values,
+                each_text(decimal_port),
+            )?;
         }
-        _ => {
-            if let Some(name) = bracketed(key, "request.headers") {
-                let name = header_name(name)?;
-                add(&|values| Attribute::Header(name.clone(), values), lenient)?;
-            } else if key.starts_with("request.auth.claims[") && key.ends_with(']') {
-                add(&|values| Attribute::Token(key.as_str().into(), values), lenient)?;
-            } else {
-                return Err(Rejected::new("key", format!("`{key}` is no key we know")));
-            }
+        Key::Header(name) => {
+            let attribute = |values| Attribute::Header(name.clone(), values);
+            tests.add(attribute, values, "values", not_values, each_text(lenient))?;
+        }
+        Key::Token => {
+            let attribute = |values| Attribute::Token(key.as_str().into(), values);
+            tests.add(attribute, values, "values", not_values, each_text(lenient))?;
         }
     }
     Ok(tests.0)
 }
 
-type Read<V> = fn(&String) -> Result<V, Rejected>;
-
-fn invalid(error: InvalidPattern) -> Rejected {
-    Rejected::new("", error)
+/// What a condition's key names, and with it the grammar of its values.
+enum Key {
+    Name(fn(Vec<StringMatch>) -> Attribute),
+    Block(fn(Vec<IpNet>) -> Attribute),
+    ServiceAccount,
+    Port,
+    Header(Str),
+    Token,
 }
 
-fn strict(value: &String) -> Result<StringMatch, Rejected> {
-    StringMatch::strict(value).map_err(invalid)
+impl Key {
+    fn parse(key: &str) -> Result<Self, Rejected> {
+        Ok(match key {
+            "source.principal" => Self::Name(Attribute::Principal),
+            "source.namespace" => Self::Name(Attribute::Namespace),
+            "source.trustDomain" => Self::Name(Attribute::TrustDomain),
+            "connection.sni" => Self::Name(Attribute::Sni),
+            "source.ip" => Self::Block(Attribute::SourceIp),
+            "remote.ip" => Self::Block(Attribute::RemoteIp),
+            "destination.ip" => Self::Block(Attribute::DestinationIp),
+            "source.serviceAccount" => Self::ServiceAccount,
+            "destination.port" => Self::Port,
+            "request.auth.principal" | "request.auth.audiences" | "request.auth.presenter" => {
+                Self::Token
+            }
+            _ if key.starts_with("request.auth.claims[") && key.ends_with(']') => Self::Token,
+            _ => match bracketed(key, "request.headers") {
+                Some(name) => Self::Header(header_name(name)?),
+                None => return Err(Rejected::new("key", format!("`{key}` is no key we know"))),
+            },
+        })
+    }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "one shape for every reader of a value")]
-fn lenient(value: &String) -> Result<StringMatch, Rejected> {
+type Read<V> = fn(&str) -> Result<V, Rejected>;
+
+/// A reader of text, for a list of strings.
+fn each_text<V>(read: Read<V>) -> impl Fn(&String) -> Result<V, Rejected> {
+    move |value| read(value)
+}
+
+fn strict(value: &str) -> Result<StringMatch, Rejected> {
+    StringMatch::strict(value).map_err(|error| Rejected::new("", error))
+}
+
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "one shape for every reader of a value"
+)]
+fn lenient(value: &str) -> Result<StringMatch, Rejected> {
     Ok(StringMatch::lenient(value))
 }
 
-fn block(value: &String) -> Result<IpNet, Rejected> {
+fn block(value: &str) -> Result<IpNet, Rejected> {
     let address = || value.parse::<std::net::IpAddr>().map(IpNet::from);
     value
         .parse()
@@ -186,23 +288,33 @@ fn block(value: &String) -> Result<IpNet, Rejected> {
         .map_err(|_| Rejected::new("", format!("`{value}` is no address or CIDR block")))
 }
 
-fn account(value: &String) -> Result<ServiceAccount, Rejected> {
+fn account(value: &str) -> Result<ServiceAccount, Rejected> {
     match value.split_once('/') {
         Some((namespace, name))
             if !namespace.is_empty() && !name.is_empty() && !value.contains('*') =>
         {
-            Ok(ServiceAccount { namespace: namespace.into(), name: name.into() })
+            Ok(ServiceAccount {
+                namespace: namespace.into(),
+                name: name.into(),
+            })
         }
-        _ => Err(Rejected::new("", format!("`{value}` is not namespace/name"))),
+        _ => Err(Rejected::new(
+            "",
+            format!("`{value}` is not namespace/name"),
+        )),
     }
 }
 
-fn decimal_port(value: &String) -> Result<u16, Rejected> {
-    value.parse().map_err(|_| Rejected::new("", format!("`{value}` is no port number")))
+fn decimal_port(value: &str) -> Result<u16, Rejected> {
+    value
+        .parse()
+        .map_err(|_| Rejected::new("", format!("`{value}` is no port number")))
 }
 
 fn bracketed<'k>(key: &'k str, prefix: &str) -> Option<&'k str> {
-    key.strip_prefix(prefix)?.strip_prefix('[')?.strip_suffix(']')
+    key.strip_prefix(prefix)?
+        .strip_prefix('[')?
+        .strip_suffix(']')
 }
 
 fn header_name(name: &str) -> Result<Str, Rejected> {

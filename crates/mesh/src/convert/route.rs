@@ -73,7 +73,9 @@ fn rule(index: usize, message: &wire::RouteRule) -> Result<Rule, Rejected> {
         index,
         matches,
         filters: each("filters", &message.filters, filter)?,
-        backends: each("backends", &message.backends, |message| backend(message).map(Arc::new))?,
+        backends: each("backends", &message.backends, |message| {
+            backend(message).map(Arc::new)
+        })?,
         timeouts: message
             .timeouts
             .as_ref()
@@ -100,9 +102,13 @@ fn found(message: &wire::RouteMatch) -> Result<Match, Rejected> {
         Some(Some(Kind::Regex(text))) => PathMatch::Regex(regex("path.regex", text)?),
         Some(None) => return Err(Rejected::new("path", "its kind is not one we know")),
     };
-    let headers = each("headers", &message.headers, |message| value(message, header_name))?;
+    let headers = each("headers", &message.headers, |message| {
+        value(message, header_name)
+    })?;
     let name = |name: &str| Ok(name.into());
-    let query = each("query_params", &message.query_params, |message| value(message, name))?;
+    let query = each("query_params", &message.query_params, |message| {
+        value(message, name)
+    })?;
     Ok(Match {
         path,
         method: filled(&message.method),
@@ -121,7 +127,10 @@ fn value(
         Some(Kind::Exact(text)) => Text::Exact(text.as_str().into()),
         Some(Kind::Regex(text)) => Text::Regex(regex("regex", text)?),
     };
-    Ok(ValueMatch { name: name(&message.name)?, value })
+    Ok(ValueMatch {
+        name: name(&message.name)?,
+        value,
+    })
 }
 
 /// Of equivalent names only the first counts (Gateway API, `HTTPHeaderMatch.name`).
@@ -140,7 +149,10 @@ const REGEX_LIMITS: (usize, usize) = (1024, 1 << 20);
 
 fn regex(field: &str, text: &str) -> Result<Regex, Rejected> {
     if text.len() > REGEX_LIMITS.0 {
-        return Err(Rejected::new(field, "the expression is longer than 1024 bytes"));
+        return Err(Rejected::new(
+            field,
+            "the expression is longer than 1024 bytes",
+        ));
     }
     // Compiled on its own first: `a)(b` must not become valid by the brackets put around it.
     let build = |text: &str| RegexBuilder::new(text).size_limit(REGEX_LIMITS.1).build();
@@ -153,27 +165,33 @@ fn absolute(field: &str, path: &str) -> Result<Str, Rejected> {
     if path.starts_with('/') {
         return Ok(path.into());
     }
-    Err(Rejected::new(field, format!("`{path}` does not begin with `/`")))
+    Err(Rejected::new(
+        field,
+        format!("`{path}` does not begin with `/`"),
+    ))
 }
 
 fn filter(message: &wire::RouteFilter) -> Result<Filter, Rejected> {
     use wire::route_filter::Kind;
     match &message.kind {
         None => Err(Rejected::new("kind", "it is missing or not one we know")),
-        Some(Kind::RequestHeaders(edits)) => {
-            header_edits(edits).map(Filter::RequestHeaders).map_err(within("request_headers"))
-        }
-        Some(Kind::ResponseHeaders(edits)) => {
-            header_edits(edits).map(Filter::ResponseHeaders).map_err(within("response_headers"))
-        }
+        Some(Kind::RequestHeaders(edits)) => header_edits(edits)
+            .map(Filter::RequestHeaders)
+            .map_err(within("request_headers")),
+        Some(Kind::ResponseHeaders(edits)) => header_edits(edits)
+            .map(Filter::ResponseHeaders)
+            .map_err(within("response_headers")),
         Some(Kind::UrlRewrite(rewrite)) => {
             let path = rewrite.path.as_ref().map(path_modifier).transpose();
             let path = path.map_err(within("url_rewrite"))?;
-            Ok(Filter::UrlRewrite(UrlRewrite { hostname: filled(&rewrite.hostname), path }))
+            Ok(Filter::UrlRewrite(UrlRewrite {
+                hostname: filled(&rewrite.hostname),
+                path,
+            }))
         }
-        Some(Kind::Redirect(message)) => {
-            redirect(message).map(Filter::Redirect).map_err(within("redirect"))
-        }
+        Some(Kind::Redirect(message)) => redirect(message)
+            .map(Filter::Redirect)
+            .map_err(within("redirect")),
     }
 }
 
@@ -183,7 +201,10 @@ fn within(outer: &'static str) -> impl Fn(Rejected) -> Rejected {
 
 fn header_edits(message: &wire::HeaderModifier) -> Result<HeaderEdits, Rejected> {
     let pair = |header: &wire::Header| {
-        let valid = header.value.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control());
+        let valid = header
+            .value
+            .bytes()
+            .all(|byte| byte == b'\t' || !byte.is_ascii_control());
         if !valid {
             return Err(Rejected::new("value", "it holds a control character"));
         }
@@ -198,8 +219,16 @@ fn header_edits(message: &wire::HeaderModifier) -> Result<HeaderEdits, Rejected>
 
 /// Fields that frame or route a message; editing one would let a route smuggle requests.
 const FIXED: [&str; 10] = [
-    "connection", "content-length", "host", "keep-alive", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade", "http2-settings",
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "http2-settings",
 ];
 
 fn editable(name: &str) -> Result<Str, Rejected> {
@@ -230,7 +259,9 @@ fn path_modifier(message: &wire::PathModifier) -> Result<PathModifier, Rejected>
         Some(Kind::ReplaceFull(text)) => (text, PathModifier::ReplaceFull),
         Some(Kind::ReplacePrefix(text)) => (text, PathModifier::ReplacePrefix),
     };
-    let valid = text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'?'));
+    let valid = text
+        .bytes()
+        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'#' | b'?'));
     if !valid {
         return Err(Rejected::new("path", format!("`{text}` is no path")));
     }
@@ -241,7 +272,12 @@ fn redirect(message: &wire::Redirect) -> Result<Redirect, Rejected> {
     let status = match message.status_code {
         0 => 302,
         301 | 302 | 303 | 307 | 308 => u16::try_from(message.status_code).unwrap_or(302),
-        other => return Err(Rejected::new("status_code", format!("{other} is no redirect"))),
+        other => {
+            return Err(Rejected::new(
+                "status_code",
+                format!("{other} is no redirect"),
+            ));
+        }
     };
     if !matches!(message.scheme.as_str(), "" | "http" | "https") {
         let why = format!("`{}` is neither http nor https", message.scheme);
@@ -265,7 +301,11 @@ fn backend(message: &wire::RouteBackend) -> Result<Backend, Rejected> {
     }
     Ok(Backend {
         // A reference that cannot be honoured may name no service at all.
-        service: if invalid.is_some() { service.ok() } else { Some(service?) },
+        service: if invalid.is_some() {
+            service.ok()
+        } else {
+            Some(service?)
+        },
         port: target,
         weight: message.weight,
         filters: each("filters", &message.filters, filter)?,
@@ -298,7 +338,11 @@ fn retry(message: &wire::RouteRetry) -> Result<Retry, Rejected> {
     };
     Ok(Retry {
         codes: each("codes", &message.codes, code)?,
-        attempts: if message.attempts == 0 { DEFAULT_ATTEMPTS } else { message.attempts },
+        attempts: if message.attempts == 0 {
+            DEFAULT_ATTEMPTS
+        } else {
+            message.attempts
+        },
         backoff: message
             .backoff
             .as_ref()

@@ -29,11 +29,7 @@ pub enum Lost<'t> {
 
 impl Table {
     /// The entries that did not decide about a request, in order of precedence.
-    pub fn losers(
-        &self,
-        client_namespace: Option<&str>,
-        request: &Request<'_>,
-    ) -> Vec<Loser<'_>> {
+    pub fn losers(&self, client_namespace: Option<&str>, request: &Request<'_>) -> Vec<Loser<'_>> {
         let winner = match self.select(client_namespace, request) {
             Selection::Rule(Selected { found, .. }) => Some(found),
             Selection::Unrouted | Selection::NoMatch => None,
@@ -46,7 +42,9 @@ impl Table {
                     return None;
                 }
                 let lost = if found.path.matches(request.path) {
-                    found.first_mismatch(request).map_or(Lost::Outranked, Lost::Mismatch)
+                    found
+                        .first_mismatch(request)
+                        .map_or(Lost::Outranked, Lost::Mismatch)
                 } else {
                     Lost::Mismatch("path")
                 };

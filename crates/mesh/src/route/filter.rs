@@ -55,9 +55,17 @@ impl PathModifier {
                 };
                 let rest = path.strip_prefix(prefix).unwrap_or(path);
                 let with = with.strip_suffix('/').unwrap_or(with);
-                let slash = if with.is_empty() || with.starts_with('/') { "" } else { "/" };
+                let slash = if with.is_empty() || with.starts_with('/') {
+                    ""
+                } else {
+                    "/"
+                };
                 let path = format!("{slash}{with}{rest}");
-                if path.is_empty() { "/".to_owned() } else { path }
+                if path.is_empty() {
+                    "/".to_owned()
+                } else {
+                    path
+                }
             }
         }
     }
@@ -115,15 +123,22 @@ impl Redirect {
             "https" => Some(443),
             _ => None,
         };
-        let port = self.port.or(self.scheme.as_ref().and(well_known)).unwrap_or(target.port);
-        let host = self.hostname.as_deref().unwrap_or_else(|| without_port(target.host));
+        let port = self
+            .port
+            .or(self.scheme.as_ref().and(well_known))
+            .unwrap_or(target.port);
+        let host = self
+            .hostname
+            .as_deref()
+            .unwrap_or_else(|| without_port(target.host));
         let path = match &self.path {
             Some(modifier) => modifier.apply(target.path, matched),
             None => target.path.to_owned(),
         };
         let mut location = format!("{scheme}://{host}");
         if Some(port) != well_known {
-            location.push_str(&format!(":{port}"));
+            location.push(':');
+            location.push_str(&port.to_string());
         }
         location.push_str(&path);
         if let Some(query) = target.query {

@@ -25,7 +25,12 @@ pub struct Match {
 impl Default for Match {
     /// What a rule without matches means: every path.
     fn default() -> Self {
-        Self { path: PathMatch::Prefix("/".into()), method: None, headers: vec![], query: vec![] }
+        Self {
+            path: PathMatch::Prefix("/".into()),
+            method: None,
+            headers: vec![],
+            query: vec![],
+        }
     }
 }
 
@@ -37,7 +42,11 @@ impl Match {
 
     /// The first field other than the path that does not match.
     pub(super) fn first_mismatch(&self, request: &Request<'_>) -> Option<&str> {
-        if self.method.as_deref().is_some_and(|method| method != request.method) {
+        if self
+            .method
+            .as_deref()
+            .is_some_and(|method| method != request.method)
+        {
             return Some("method");
         }
         let headers: &dyn Headers = request.headers;
@@ -49,7 +58,9 @@ impl Match {
             return Some(&header.name);
         }
         let parameter = self.query.iter().find(|wanted| {
-            let found = request.query.and_then(|query| query_value(query, &wanted.name));
+            let found = request
+                .query
+                .and_then(|query| query_value(query, &wanted.name));
             !found.is_some_and(|found| wanted.value.matches(&found))
         });
         parameter.map(|parameter| &*parameter.name)
@@ -83,8 +94,10 @@ impl PathMatch {
             Self::Exact(exact) => path == &**exact,
             Self::Prefix(prefix) => {
                 let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-                path.strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                let rest = path.strip_prefix(prefix);
+                // The root covers what is no path as well: `OPTIONS *`.
+                prefix.is_empty()
+                    || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
             Self::Regex(regex) => regex.is_match(path.as_bytes()),
         }

@@ -39,12 +39,23 @@ impl Entry {
         let place = |entry: &Self| (entry.rule.index, entry.match_index);
         rank(self)
             .cmp(&rank(other))
-            .then_with(|| self.route.origin.precedence().cmp(&other.route.origin.precedence()))
+            .then_with(|| {
+                self.route
+                    .origin
+                    .precedence()
+                    .cmp(&other.route.origin.precedence())
+            })
             .then_with(|| place(self).cmp(&place(other)))
     }
 }
 
-type Rank = (u8, Reverse<usize>, Reverse<bool>, Reverse<usize>, Reverse<usize>);
+type Rank = (
+    u8,
+    Reverse<usize>,
+    Reverse<bool>,
+    Reverse<usize>,
+    Reverse<usize>,
+);
 
 /// Smaller wins: kind of path, length of path, method, number of headers, number of parameters.
 fn rank(found: &Match) -> Rank {

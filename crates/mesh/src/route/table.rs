@@ -59,11 +59,17 @@ impl Table {
         };
         let mut producers = vec![];
         let mut consumers = BTreeMap::<Str, Vec<Arc<Route>>>::new();
-        for route in routes.into_iter().filter(|route| route.parents.iter().any(attached)) {
+        for route in routes
+            .into_iter()
+            .filter(|route| route.parents.iter().any(attached))
+        {
             match &route.client_namespace {
                 None => producers.push(route.clone()),
                 Some(namespace) => {
-                    consumers.entry(namespace.clone()).or_default().push(route.clone());
+                    consumers
+                        .entry(namespace.clone())
+                        .or_default()
+                        .push(route.clone());
                 }
             }
         }
@@ -112,7 +118,10 @@ impl Group {
     fn compile(routes: &[Arc<Route>]) -> Self {
         let mut entries: Vec<Entry> = routes.iter().flat_map(Entry::all).collect();
         entries.sort_by(Entry::precedence);
-        let mut group = Self { routes: routes.len(), ..Self::default() };
+        let mut group = Self {
+            routes: routes.len(),
+            ..Self::default()
+        };
         let mut patterns = vec![];
         for (index, entry) in entries.iter().enumerate() {
             match entry.found().map(|found| &found.path) {
@@ -142,11 +151,16 @@ impl Group {
         let exact = self.exact.get(request.path);
         let prefixes = self.prefixes.walk(request.path);
         // Deeper prefixes are longer, and longer ones win.
-        let indexed = exact.into_iter().chain(prefixes.into_iter().rev()).flatten();
+        let indexed = exact
+            .into_iter()
+            .chain(prefixes.into_iter().rev())
+            .flatten();
         let entry = indexed
             .filter_map(|index| self.entries.get(*index))
             .find(|entry| {
-                entry.found().is_some_and(|found| found.first_mismatch(request).is_none())
+                entry
+                    .found()
+                    .is_some_and(|found| found.first_mismatch(request).is_none())
             })
             .or_else(|| self.residual(request));
         match entry.and_then(Selected::of) {
@@ -155,14 +169,32 @@ impl Group {
         }
     }
 
+    /// The entries whose exact path or prefix covers `path`, in order of precedence.
+    pub(super) fn candidates(&self, path: &str) -> impl Iterator<Item = &Entry> + use<'_> {
+        let exact = self.exact.get(path);
+        let prefixes = self.prefixes.walk(path);
+        // Deeper prefixes are longer, and longer ones win.
+        let indices = exact
+            .into_iter()
+            .chain(prefixes.into_iter().rev())
+            .flatten();
+        indices.filter_map(|index| self.entries.get(*index))
+    }
+
     fn residual(&self, request: &Request<'_>) -> Option<&Entry> {
-        let entry = |place: usize| self.residual.get(place).and_then(|at| self.entries.get(*at));
+        let entry = |place: usize| {
+            self.residual
+                .get(place)
+                .and_then(|at| self.entries.get(*at))
+        };
         match &self.residual_set {
             Some(set) => {
                 let hits = set.matches(request.path.as_bytes());
                 let mut hits = hits.into_iter().filter_map(entry);
                 hits.find(|entry| {
-                    entry.found().is_some_and(|found| found.first_mismatch(request).is_none())
+                    entry
+                        .found()
+                        .is_some_and(|found| found.first_mismatch(request).is_none())
                 })
             }
             None => (0..self.residual.len())
@@ -174,7 +206,11 @@ impl Group {
 
 impl<'t> Selected<'t> {
     pub(super) fn of(entry: &'t Entry) -> Option<Self> {
-        entry.found().map(|found| Self { route: &entry.route, rule: &entry.rule, found })
+        entry.found().map(|found| Self {
+            route: &entry.route,
+            rule: &entry.rule,
+            found,
+        })
     }
 }
 
@@ -196,7 +232,9 @@ struct Node {
 
 impl Default for PrefixTree {
     fn default() -> Self {
-        Self { nodes: vec![Node::default()] }
+        Self {
+            nodes: vec![Node::default()],
+        }
     }
 }
 
@@ -204,7 +242,11 @@ impl PrefixTree {
     fn insert(&mut self, prefix: &str, entry: usize) {
         let mut at = 0;
         for segment in segments(prefix.strip_suffix('/').unwrap_or(prefix)) {
-            let known = self.nodes.get(at).and_then(|node| node.children.get(segment)).copied();
+            let known = self
+                .nodes
+                .get(at)
+                .and_then(|node| node.children.get(segment))
+                .copied();
             let next = known.unwrap_or(self.nodes.len());
             if known.is_none() {
                 self.nodes.push(Node::default());

@@ -23,7 +23,10 @@ impl HostMatch {
         let value = value.strip_suffix('.').unwrap_or(&value);
         let behind_literal = value.rsplit(']').next().unwrap_or(value);
         let with_port = behind_literal.bytes().filter(|byte| *byte == b':').count() == 1;
-        Ok(Self { pattern: StringMatch::strict(value)?, with_port })
+        Ok(Self {
+            pattern: StringMatch::strict(value)?,
+            with_port,
+        })
     }
 
     /// The pattern, as it is compared.

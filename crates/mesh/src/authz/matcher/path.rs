@@ -25,7 +25,10 @@ impl PathMatch {
             return PathTemplate::parse(value).map(Self::Template);
         }
         if value.contains(['{', '}']) {
-            return Err(InvalidPattern::new(value, "has a brace that is no `{*}` or `{**}`"));
+            return Err(InvalidPattern::new(
+                value,
+                "has a brace that is no `{*}` or `{**}`",
+            ));
         }
         Ok(Self::String(StringMatch::lenient(value)))
     }
@@ -56,7 +59,9 @@ pub struct PathTemplate {
 impl PathTemplate {
     fn parse(value: &str) -> Result<Self, InvalidPattern> {
         let invalid = |reason| InvalidPattern::new(value, reason);
-        let rest = value.strip_prefix('/').ok_or_else(|| invalid("does not begin with `/`"))?;
+        let rest = value
+            .strip_prefix('/')
+            .ok_or_else(|| invalid("does not begin with `/`"))?;
         let (mut head, mut tail) = (vec![], None::<String>);
         for segment in rest.split('/') {
             match (segment, &mut tail) {
@@ -64,7 +69,9 @@ impl PathTemplate {
                 (ONE, None) => head.push(None),
                 (REST, None) => tail = Some(String::new()),
                 (literal, _) if literal.contains(['{', '}', '*']) => {
-                    return Err(invalid("has a segment that is neither an operator nor literal"));
+                    return Err(invalid(
+                        "has a segment that is neither an operator nor literal",
+                    ));
                 }
                 (literal, None) => head.push(Some(literal.into())),
                 (literal, Some(tail)) => {
@@ -73,7 +80,11 @@ impl PathTemplate {
                 }
             }
         }
-        Ok(Self { text: value.into(), head, tail: tail.map(Into::into) })
+        Ok(Self {
+            text: value.into(),
+            head,
+            tail: tail.map(Into::into),
+        })
     }
 
     /// As the policy writes it.
@@ -82,7 +93,9 @@ impl PathTemplate {
     }
 
     fn matches(&self, path: &str) -> bool {
-        let Some(mut rest) = path.strip_prefix('/') else { return false };
+        let Some(mut rest) = path.strip_prefix('/') else {
+            return false;
+        };
         let mut wanted = self.head.iter().peekable();
         while let Some(segment) = wanted.next() {
             let last = wanted.peek().is_none() && self.tail.is_none();
@@ -101,6 +114,8 @@ impl PathTemplate {
             }
             rest = after;
         }
-        self.tail.as_ref().is_none_or(|tail| rest.ends_with(&**tail))
+        self.tail
+            .as_ref()
+            .is_none_or(|tail| rest.ends_with(&**tail))
     }
 }
