@@ -148,21 +148,13 @@ impl Group {
         if self.routes == 0 {
             return Selection::Unrouted;
         }
-        let exact = self.exact.get(request.path);
-        let prefixes = self.prefixes.walk(request.path);
-        // Deeper prefixes are longer, and longer ones win.
-        let indexed = exact
-            .into_iter()
-            .chain(prefixes.into_iter().rev())
-            .flatten();
-        let entry = indexed
-            .filter_map(|index| self.entries.get(*index))
-            .find(|entry| {
-                entry
-                    .found()
-                    .is_some_and(|found| found.first_mismatch(request).is_none())
-            })
-            .or_else(|| self.residual(request));
+        let rest_matches = |entry: &&Entry| {
+            entry
+                .found()
+                .is_some_and(|found| found.first_mismatch(request).is_none())
+        };
+        let indexed = self.candidates(request.path).find(rest_matches);
+        let entry = indexed.or_else(|| self.residual(request));
         match entry.and_then(Selected::of) {
             Some(selected) => Selection::Rule(selected),
             None => Selection::NoMatch,
