@@ -1,0 +1,92 @@
+//! What a proxy shows the control plane with every call: its token and its cluster.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use tonic::service::Interceptor;
+use tonic::{Request, Status};
+
+#[cfg(test)]
+mod tests;
+
+/// Where the bearer token comes from.
+#[derive(Clone)]
+pub enum Token {
+    /// A projected token, read for every call because the kubelet renews it in place.
+    File(PathBuf),
+    /// The token itself.
+    Literal(String),
+    /// No authentication by token.
+    None,
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Literal(_) => f.write_str("Literal(<redacted>)"),
+            Self::None => f.write_str("None"),
+        }
+    }
+}
+
+/// Adds `authorization` and `clusterid`, and what headers else were configured, to every call.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    token: Token,
+    cluster_id: AsciiMetadataValue,
+    headers: Vec<(AsciiMetadataKey, AsciiMetadataValue)>,
+}
+
+impl Credentials {
+    /// Credentials of a proxy of cluster `cluster_id`.
+    pub fn new(token: Token, cluster_id: AsciiMetadataValue) -> Self {
+        Self {
+            token,
+            cluster_id,
+            headers: Vec::new(),
+        }
+    }
+
+    /// Sends `value` as header `name`, too.
+    #[must_use]
+    pub fn with_header(mut self, name: AsciiMetadataKey, value: AsciiMetadataValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The token as it is now.
+    ///
+    /// Reading blocks, for a file of a kilobyte in memory.
+    fn token(&self) -> Result<Option<String>, String> {
+        match &self.token {
+            Token::File(path) => match std::fs::read_to_string(path) {
+                Ok(token) => Ok(Some(token.trim().to_owned())),
+                Err(error) => Err(format!(
+                    "the token in {} cannot be read: {error}",
+                    path.display()
+                )),
+            },
+            Token::Literal(token) => Ok(Some(token.clone())),
+            Token::None => Ok(None),
+        }
+    }
+}
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let metadata = request.metadata_mut();
+        if let Some(token) = self.token().map_err(Status::unauthenticated)? {
+            let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| Status::unauthenticated("the token holds characters no token has"))?;
+            value.set_sensitive(true);
+            metadata.insert("authorization", value);
+        }
+        metadata.insert("clusterid", self.cluster_id.clone());
+        for (name, value) in &self.headers {
+            metadata.insert(name.clone(), value.clone());
+        }
+        Ok(request)
+    }
+}
