@@ -1,0 +1,67 @@
+//! The subscribing side.
+//!
+//! [`Client`] is the one future that keeps a stream open; [`Subscriptions`] is the protocol it
+//! follows; a [`Handler`] turns bytes into state. What the client holds survives the stream, so
+//! that after a reconnect only differences travel, and survives the server: while it is away the
+//! last good resources stay in force.
+
+mod backoff;
+mod decode;
+mod driver;
+mod subscriptions;
+
+pub use backoff::{Backoff, Jitter, system_jitter};
+pub use decode::{Decoded, decode};
+pub use driver::{Client, Observer, Termination, Transport};
+pub use subscriptions::{Interest, Received, Subscriptions, Watch};
+
+use bytes::Bytes;
+
+/// Any error of a transport; only shown, never branched on.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// One change to apply.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Update {
+    /// The resource is new, or replaces the one of this name entirely.
+    Put(Resource),
+    /// The resource of this name is gone.
+    Remove(String),
+}
+
+/// One resource as it came from the wire; its bytes are not decoded yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Resource {
+    /// The primary name.
+    pub name: String,
+    /// Other names it can be asked for by; empty on wildcard subscriptions.
+    pub aliases: Vec<String>,
+    /// What the server calls this content; may be empty (istiod's policies have none).
+    pub version: String,
+    /// The encoded message.
+    pub bytes: Bytes,
+}
+
+/// A resource that could not be used, and why; travels back to the server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rejected {
+    /// The resource's name.
+    pub name: String,
+    /// Field and reason, in words for the author of the object behind it.
+    pub reason: String,
+}
+
+/// Turns updates of one type into the process' state.
+pub trait Handler {
+    /// Applies all updates of one response, removals first, and returns those it cannot use.
+    ///
+    /// Called once per response, so readers must see either none or all of it. What is returned
+    /// as rejected must have left the last good value of that name in force.
+    fn apply(&mut self, type_url: &str, updates: Vec<Update>) -> Vec<Rejected>;
+}
+
+impl<F: FnMut(&str, Vec<Update>) -> Vec<Rejected>> Handler for F {
+    fn apply(&mut self, type_url: &str, updates: Vec<Update>) -> Vec<Rejected> {
+        self(type_url, updates)
+    }
+}
