@@ -10,7 +10,9 @@
 
 pub mod access;
 pub mod build;
+pub mod dns;
 pub mod label;
 pub mod tcp;
+pub mod xds;
 
 pub use label::Label;

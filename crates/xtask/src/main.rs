@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod generate;
+mod tidy;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Cairn's build tool")]
@@ -18,10 +19,13 @@ struct Args {
 enum Command {
     /// Regenerate the committed code in crates/proto/src/gen
     Gen,
+    /// Check the house rules that lints cannot express
+    Tidy,
 }
 
 fn main() -> Result<()> {
     match Args::parse().command {
         Command::Gen => generate::write(),
+        Command::Tidy => tidy::check(),
     }
 }
