@@ -1,0 +1,4 @@
+//! The suites; each file is one folder of `vectors/`.
+
+#[cfg(test)]
+mod xds;
