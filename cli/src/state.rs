@@ -122,6 +122,19 @@ impl StateDir {
         Ok(())
     }
 
+    /// Removes all that is in the folder, and keeps the folder.
+    pub fn clear(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            } else {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether there is such a folder.
     pub fn exists(&self) -> bool {
         self.root.is_dir()

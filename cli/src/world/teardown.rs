@@ -34,25 +34,30 @@ pub async fn teardown(mesh: &MeshName) -> Result<usize, Error> {
     for name in &names {
         kill_all(name)?;
     }
-    let deadline = Instant::now() + KILL_TIMEOUT;
     for name in &names {
-        loop {
-            let left = kill_all(name)?;
-            if left.is_empty() {
-                break;
-            }
-            if Instant::now() >= deadline {
-                return Err(Error::Unkillable {
-                    netns: name.clone(),
-                    pids: left,
-                });
-            }
-            sleep(KILL_POLL).await;
-        }
+        end_processes(name).await?;
         delete_netns(name)?;
     }
     remove_empty_folders();
     Ok(names.len())
+}
+
+/// Ends every other process in a namespace, at once, and waits until they are gone.
+pub async fn end_processes(name: &str) -> Result<(), Error> {
+    let deadline = Instant::now() + KILL_TIMEOUT;
+    loop {
+        let left = kill_all(name)?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Unkillable {
+                netns: name.to_owned(),
+                pids: left,
+            });
+        }
+        sleep(KILL_POLL).await;
+    }
 }
 
 fn owned(mesh: &MeshName) -> Result<Vec<String>, Error> {

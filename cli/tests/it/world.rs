@@ -303,7 +303,7 @@ fn every_node_resolves_names_over_udp_and_tcp() {
         zone.services
             .insert(key("many"), Target::Endpoints(many.collect()));
         let (zones, current) = watch::channel(Arc::new(zone.clone()));
-        let mut resolver = Resolver::new(current);
+        let resolver = Resolver::new(current);
         for node in world.nodes() {
             resolver.listen(node).unwrap();
         }

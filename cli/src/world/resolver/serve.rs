@@ -11,11 +11,11 @@ use std::{
 
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use nlink::netlink::namespace::Netns;
+use runtime::LocalTasks;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UdpSocket},
     sync::{Semaphore, watch},
-    task::JoinSet,
     time::timeout,
 };
 
@@ -31,7 +31,7 @@ const TCP_CLIENTS: usize = 64;
 /// Answers the queries of one mesh until dropped.
 #[derive(Debug)]
 pub struct Resolver {
-    tasks: JoinSet<()>,
+    tasks: LocalTasks,
     zone: watch::Receiver<Arc<Zone>>,
 }
 
@@ -41,13 +41,13 @@ impl Resolver {
     /// Needs a [`tokio::task::LocalSet`] around [`Resolver::listen`].
     pub fn new(zone: watch::Receiver<Arc<Zone>>) -> Self {
         Self {
-            tasks: JoinSet::new(),
+            tasks: LocalTasks::default(),
             zone,
         }
     }
 
     /// Listens in `node`. Addresses are bound when this returns.
-    pub fn listen(&mut self, node: &Node) -> Result<(), Error> {
+    pub fn listen(&self, node: &Node) -> Result<(), Error> {
         let asked = Asked {
             zone: self.zone.clone(),
             turn: Rc::new(Cell::new(0)),
@@ -60,8 +60,8 @@ impl Resolver {
             };
             let udp = bind_udp(node.netns(), ip).map_err(failed)?;
             let tcp = bind_tcp(node.netns(), ip).map_err(failed)?;
-            self.tasks.spawn_local(serve_udp(udp, asked.clone()));
-            self.tasks.spawn_local(serve_tcp(tcp, asked.clone()));
+            self.tasks.spawn("dns udp", serve_udp(udp, asked.clone()));
+            self.tasks.spawn("dns tcp", serve_tcp(tcp, asked.clone()));
         }
         Ok(())
     }
@@ -149,9 +149,8 @@ async fn serve_udp(socket: UdpSocket, asked: Asked) {
 
 async fn serve_tcp(listener: TcpListener, asked: Asked) {
     let slots = Arc::new(Semaphore::new(TCP_CLIENTS));
-    let mut clients = JoinSet::new();
+    let clients = LocalTasks::default();
     loop {
-        while clients.try_join_next().is_some() {}
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };
@@ -159,7 +158,7 @@ async fn serve_tcp(listener: TcpListener, asked: Asked) {
             continue;
         };
         let asked = asked.clone();
-        clients.spawn_local(async move {
+        clients.spawn("dns client", async move {
             let _slot = slot;
             let _ = serve_stream(stream, asked).await;
         });
