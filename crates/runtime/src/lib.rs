@@ -9,6 +9,7 @@
 
 pub mod drain;
 mod error;
+pub mod log;
 pub mod readiness;
 pub mod tasks;
 pub mod workers;
