@@ -11,6 +11,8 @@
 pub mod access;
 pub mod build;
 pub mod dns;
+pub mod histogram;
+pub mod http;
 pub mod label;
 pub mod tcp;
 pub mod xds;
