@@ -57,4 +57,16 @@ impl AccessLog {
             queue.push(line.finish());
         }
     }
+
+    /// Logs a line of a format of its own, which `write` writes without its newline. Never waits.
+    pub fn raw(&self, level: Level, write: impl FnOnce(&mut String) -> fmt::Result) {
+        let Some(queue) = self.queue.as_ref().filter(|_| self.is_enabled(level)) else {
+            return;
+        };
+        let mut line = String::with_capacity(512);
+        if write(&mut line).is_ok() {
+            line.push('\n');
+            queue.push(line.into_bytes());
+        }
+    }
 }
