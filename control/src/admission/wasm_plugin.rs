@@ -1,0 +1,198 @@
+//! Rules for WasmPlugin.
+//!
+//! Source: its CRD and istiod's webhook (`ValidateWasmPlugin`).
+
+use serde_json::Value;
+
+use super::selection::{
+    COMPLETE_TARGET, FEW_TARGETS, ONE_SELECTION, PLAIN_SELECTOR, POSSIBLE_TARGET,
+};
+use super::{Check, Rule, Violation, patterns, quoted};
+
+const SOURCE: &str = "Istio CRD wasmplugins";
+
+/// WasmPlugin.
+pub(crate) const WASM_PLUGIN: &[Check] = &[
+    ONE_SELECTION,
+    FEW_TARGETS,
+    COMPLETE_TARGET,
+    POSSIBLE_TARGET,
+    PLAIN_SELECTOR,
+    Check { name: "spec-is-there", at: &[""], rule: Rule::Has(&["spec"]), source: SOURCE },
+    Check { name: "url-is-there", at: &["spec"], rule: Rule::Has(&["url"]), source: SOURCE },
+    Check {
+        name: "url-is-not-empty",
+        at: &["spec.url"],
+        rule: Rule::Length(1, usize::MAX),
+        source: SOURCE,
+    },
+    Check {
+        name: "url-scheme-is-known",
+        at: &["spec.url"],
+        rule: Rule::Holds(url_scheme),
+        source: SOURCE,
+    },
+    Check {
+        name: "sha256-is-64-hex-digits",
+        at: &["spec.sha256"],
+        rule: Rule::Form(&patterns::SHA256),
+        source: SOURCE,
+    },
+    Check {
+        name: "digests-agree",
+        at: &["spec"],
+        rule: Rule::Holds(digests_agree),
+        source: "Istio WasmPlugin reference, sha256",
+    },
+    Check {
+        name: "phase-is-known",
+        at: &["spec.phase"],
+        rule: Rule::OneOf(&["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "fail-strategy-is-known",
+        at: &["spec.failStrategy"],
+        rule: Rule::OneOf(&["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "type-is-known",
+        at: &["spec.type"],
+        rule: Rule::OneOf(&["UNSPECIFIED_PLUGIN_TYPE", "HTTP", "NETWORK"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "pull-policy-is-known",
+        at: &["spec.imagePullPolicy"],
+        rule: Rule::OneOf(&["UNSPECIFIED_POLICY", "IfNotPresent", "Always"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "pull-secret-has-a-length",
+        at: &["spec.imagePullSecret"],
+        rule: Rule::Length(1, 253),
+        source: SOURCE,
+    },
+    Check {
+        name: "plugin-name-has-a-length",
+        at: &["spec.pluginName"],
+        rule: Rule::Length(1, 256),
+        source: SOURCE,
+    },
+    Check {
+        name: "priority-is-a-32-bit-number",
+        at: &["spec.priority"],
+        rule: Rule::Between(i32::MIN as i64, i32::MAX as i64),
+        source: SOURCE,
+    },
+    Check {
+        name: "environment-is-at-most-256",
+        at: &["spec.vmConfig.env"],
+        rule: Rule::Entries(0, 256),
+        source: SOURCE,
+    },
+    Check {
+        name: "environment-names-differ",
+        at: &["spec.vmConfig.env"],
+        rule: Rule::Unique(&["name"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "environment-has-names",
+        at: &["spec.vmConfig.env[]"],
+        rule: Rule::Has(&["name"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "environment-name-has-a-length",
+        at: &["spec.vmConfig.env[].name"],
+        rule: Rule::Length(1, 256),
+        source: SOURCE,
+    },
+    Check {
+        name: "environment-value-has-a-length",
+        at: &["spec.vmConfig.env[].value"],
+        rule: Rule::Length(0, 2048),
+        source: SOURCE,
+    },
+    Check {
+        name: "environment-source-is-known",
+        at: &["spec.vmConfig.env[].valueFrom"],
+        rule: Rule::OneOf(&["INLINE", "HOST"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "host-environment-has-no-value",
+        at: &["spec.vmConfig.env[]"],
+        rule: Rule::Holds(host_has_no_value),
+        source: SOURCE,
+    },
+    Check {
+        name: "match-mode-is-known",
+        at: &["spec.match[].mode"],
+        rule: Rule::OneOf(&["UNDEFINED", "CLIENT", "SERVER", "CLIENT_AND_SERVER"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "match-port-has-a-number",
+        at: &["spec.match[].ports[]"],
+        rule: Rule::Has(&["number"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "match-port-is-in-range",
+        at: &["spec.match[].ports[].number"],
+        rule: Rule::Between(1, 65_535),
+        source: SOURCE,
+    },
+    Check {
+        name: "match-ports-differ",
+        at: &["spec.match[].ports"],
+        rule: Rule::Unique(&["number"]),
+        source: SOURCE,
+    },
+];
+
+/// No scheme means OCI.
+fn url_scheme(url: &Value) -> Vec<Violation> {
+    let Some(url) = url.as_str() else { return Vec::new() };
+    let broken = |what: String| {
+        vec![Violation::new("", what, "use oci://, file://, http:// or https://")]
+    };
+    if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return broken(format!("is {}, no URL", quoted(url)));
+    }
+    match url.split_once("://") {
+        Some(("http" | "https" | "oci", rest)) if rest.is_empty() => {
+            broken(format!("is {}, which names no host", quoted(url)))
+        }
+        Some(("file", rest)) if !rest.starts_with('/') => {
+            vec![Violation::new("", "is no absolute path", "write file:///path/to/module.wasm")]
+        }
+        None | Some(("http" | "https" | "oci" | "file", _)) => Vec::new(),
+        Some((scheme, _)) => broken(format!("has the unknown scheme {}", quoted(scheme))),
+    }
+}
+
+fn digests_agree(spec: &Value) -> Vec<Violation> {
+    let text = |field: &str| spec.get(field).and_then(Value::as_str).unwrap_or_default();
+    match text("url").split_once("@sha256:") {
+        Some((_, digest)) if !text("sha256").is_empty() && digest != text("sha256") => {
+            let what = "is not the digest that url names";
+            vec![Violation::new("sha256", what, "remove one of them")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn host_has_no_value(variable: &Value) -> Vec<Violation> {
+    let from_host = variable.get("valueFrom").and_then(Value::as_str) == Some("HOST");
+    match from_host && variable.get("value").is_some() {
+        true => {
+            let what = "is set, but the value comes from the host";
+            vec![Violation::new("value", what, "remove it or use valueFrom INLINE")]
+        }
+        false => Vec::new(),
+    }
+}
