@@ -20,9 +20,9 @@ enum Phase {
     Draining(Instant),
 }
 
-/// Starts the drain. When it is dropped without that, the drain starts and ends at once: whoever
-/// was to decide about it is gone.
-#[derive(Debug)]
+/// Starts the drain. Clones start the same one. When the last is dropped without that, the drain
+/// starts and ends at once: whoever was to decide about it is gone.
+#[derive(Clone, Debug)]
 pub struct Trigger(watch::Sender<Phase>);
 
 /// Watches a drain. Clones watch the same one.
@@ -87,7 +87,8 @@ impl Drain {
             let deadline = self.started().await;
             tokio::select! {
                 () = tokio::time::sleep_until(deadline) => return,
-                hastened = self.0.changed() => if hastened.is_err() { return },
+                // A trigger that did its work may go; the deadline it set stands.
+                Ok(()) = self.0.changed() => {}
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Whether a process can serve, and what it still waits for.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -12,7 +12,10 @@ mod tests;
 
 /// What a process waits for before it is ready. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Gates(Arc<watch::Sender<BTreeSet<&'static str>>>);
+pub struct Gates(Arc<watch::Sender<Pending>>);
+
+/// How many wait under each name: workers may all be waiting for the same thing.
+type Pending = BTreeMap<&'static str, usize>;
 
 /// One thing that is waited for.
 #[derive(Clone)]
@@ -24,16 +27,14 @@ pub struct Readiness {
 
 impl Default for Gates {
     fn default() -> Self {
-        Self(Arc::new(watch::Sender::new(BTreeSet::new())))
+        Self(Arc::new(watch::Sender::new(BTreeMap::new())))
     }
 }
 
 impl Gates {
     /// Adds something to wait for; it is pending until it says otherwise.
     pub fn gate(&self, name: &'static str) -> Readiness {
-        self.0.send_modify(|pending| {
-            pending.insert(name);
-        });
+        self.add(name);
         Readiness {
             gates: self.clone(),
             name,
@@ -43,13 +44,29 @@ impl Gates {
 
     /// What is still waited for; ready when there is nothing.
     pub fn pending(&self) -> Vec<&'static str> {
-        self.0.borrow().iter().copied().collect()
+        self.0.borrow().keys().copied().collect()
     }
 
     /// Resolves when nothing is waited for any more. Cancel safe.
     pub async fn ready(&self) {
         // The sender lives in `self`, so the wait cannot fail.
-        let _ = self.0.subscribe().wait_for(BTreeSet::is_empty).await;
+        let _ = self.0.subscribe().wait_for(BTreeMap::is_empty).await;
+    }
+
+    fn add(&self, name: &'static str) {
+        self.0
+            .send_modify(|pending| *pending.entry(name).or_default() += 1);
+    }
+
+    fn remove(&self, name: &'static str) {
+        self.0.send_modify(|pending| {
+            if let Some(waiting) = pending.get_mut(name) {
+                *waiting -= 1;
+                if *waiting == 0 {
+                    pending.remove(name);
+                }
+            }
+        });
     }
 }
 
@@ -70,13 +87,11 @@ impl Readiness {
             return;
         }
         *state = ready;
-        self.gates.0.send_modify(|pending| {
-            if ready {
-                pending.remove(self.name);
-            } else {
-                pending.insert(self.name);
-            }
-        });
+        if ready {
+            self.gates.remove(self.name);
+        } else {
+            self.gates.add(self.name);
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tracing::{Event, Subscriber, span};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Scope};
 
 use crate::report;
 
@@ -150,11 +150,7 @@ where
             Self::Text => text::head(&mut writer, level, meta.target())?,
             Self::Json => json::head(&mut writer, level, meta.target())?,
         }
-        for span in context
-            .event_scope()
-            .into_iter()
-            .flat_map(|s| s.from_root())
-        {
+        for span in context.event_scope().into_iter().flat_map(Scope::from_root) {
             let extensions = span.extensions();
             let fields = extensions.get::<FormattedFields<N>>();
             let fields = fields.map_or("", |fields| fields.fields.as_str());

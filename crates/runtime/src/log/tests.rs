@@ -273,7 +273,7 @@ fn output_that_stands_still_costs_lines_but_no_time() {
     let (log, _subscriber) = Log::new(&config, Box::new(stuck)).unwrap();
     let line = |i: u64| {
         log.access()
-            .line(Level::Info, "line", |line| write!(line, "i={i}"))
+            .line(Level::Info, "line", |line| write!(line, "i={i}"));
     };
     line(0);
     writing.recv().unwrap();

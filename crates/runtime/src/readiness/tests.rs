@@ -20,3 +20,14 @@ fn what_was_ready_may_have_to_be_waited_for_again() {
     proxy.pending();
     assert_eq!(gates.pending(), ["proxy"]);
 }
+
+#[test]
+fn a_name_is_pending_until_all_who_use_it_are_ready() {
+    let gates = Gates::default();
+    let (first, second) = (gates.gate("proxy"), gates.gate("proxy"));
+    first.ready();
+    first.ready();
+    assert_eq!(gates.pending(), ["proxy"]);
+    second.ready();
+    assert!(gates.pending().is_empty());
+}

@@ -32,7 +32,7 @@ async fn dropping_the_owner_ends_its_tasks() {
         let counted = Counted(ended.clone());
         tasks.spawn("endless", async move {
             let _counted = counted;
-            std::future::pending().await
+            std::future::pending::<()>().await;
         });
     }
     tokio::task::yield_now().await;
