@@ -1,3 +1,21 @@
-//! One node's L4 proxy.
+//! The thin ztunnel binary: the library with the process around it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
+    let ran = ztunnel::app::run(&|name| std::env::var(name).ok());
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            #[expect(clippy::print_stderr, reason = "the log may not exist yet")]
+            {
+                eprintln!("ztunnel: {error:#}");
+            }
+            ExitCode::from(64)
+        }
+    }
+}

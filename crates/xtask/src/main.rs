@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 mod generate;
+mod test;
 mod tidy;
 
 #[derive(Parser)]
@@ -19,6 +20,8 @@ struct Args {
 enum Command {
     /// Regenerate the committed code in crates/proto/src/gen
     Gen,
+    /// Build what tests start, run every test, and count them
+    Test,
     /// Check the house rules that lints cannot express
     Tidy,
 }
@@ -26,6 +29,7 @@ enum Command {
 fn main() -> Result<()> {
     match Args::parse().command {
         Command::Gen => generate::write(),
+        Command::Test => test::all(),
         Command::Tidy => tidy::check(),
     }
 }

@@ -1,0 +1,244 @@
+//! DNS queries of captured pods: port 15053.
+//!
+//! Names of services are answered from what the control plane told; everything else goes to the
+//! resolvers ztunnel itself uses, byte for byte, and comes back byte for byte.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
+use telemetry::dns::{self as metrics, DnsMetrics, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::time::timeout;
+
+use crate::pod::{DNS_PORT, Pod};
+
+pub(crate) mod names;
+
+/// Source: istio/ztunnel `src/dns/server.rs`.
+const TTL: u32 = 30;
+/// How long the resolver behind us may take.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may keep a TCP connection without asking.
+const TCP_IDLE: Duration = Duration::from_secs(5);
+/// Largest message; a datagram of DNS never is larger.
+const MAX_MESSAGE: usize = 65_535;
+/// What a client that names no size accepts over UDP (RFC 1035 §4.2.1).
+const PLAIN_UDP_SIZE: usize = 512;
+
+/// The addresses the redirection leads to.
+pub(crate) const ADDRESSES: [SocketAddr; 2] = [
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), DNS_PORT),
+    SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), DNS_PORT),
+];
+
+/// What is the same for the DNS of every pod.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// `cluster.local`.
+    pub(crate) cluster_domain: String,
+    /// Resolvers for what is not ours, in order.
+    pub(crate) resolvers: Vec<SocketAddr>,
+    /// Counters.
+    pub(crate) metrics: DnsMetrics,
+}
+
+/// Answers datagrams until the pod is let go.
+pub(crate) async fn serve_udp(pod: Rc<Pod>, settings: Rc<Settings>, socket: UdpSocket) {
+    let socket = Rc::new(socket);
+    let mut drain = pod.drain.clone();
+    let mut buffer = vec![0; MAX_MESSAGE];
+    loop {
+        let received = tokio::select! {
+            received = socket.recv_from(&mut buffer) => received,
+            _ = drain.started() => return,
+        };
+        let Ok((length, client)) = received else {
+            continue;
+        };
+        let query = buffer.get(..length).unwrap_or_default().to_vec();
+        let (pod, settings, socket) = (pod.clone(), settings.clone(), socket.clone());
+        pod.clone().tasks.spawn("dns query", async move {
+            let answer = answer(&pod, &settings, &query, Transport::Udp).await;
+            if let Some(answer) = answer {
+                // A client that is gone asks again or does not care.
+                let _ = socket.send_to(&answer, client).await;
+            }
+        });
+    }
+}
+
+/// Answers connections until the pod is let go.
+pub(crate) async fn serve_tcp(pod: Rc<Pod>, settings: Rc<Settings>, listener: TcpListener) {
+    pod.accept(listener, move |pod, stream, _| {
+        let settings = settings.clone();
+        async move {
+            if let Err(error) = connection(&pod, &settings, stream).await {
+                tracing::debug!(%error, "dns connection ended");
+            }
+        }
+    })
+    .await;
+}
+
+async fn connection(pod: &Pod, settings: &Settings, mut stream: TcpStream) -> io::Result<()> {
+    loop {
+        let Ok(length) = timeout(TCP_IDLE, stream.read_u16()).await else {
+            return Ok(());
+        };
+        let mut query = vec![0; usize::from(length?)];
+        stream.read_exact(&mut query).await?;
+        if let Some(answer) = answer(pod, settings, &query, Transport::Tcp).await {
+            let Ok(length) = u16::try_from(answer.len()) else {
+                return Ok(());
+            };
+            stream.write_all(&length.to_be_bytes()).await?;
+            stream.write_all(&answer).await?;
+        }
+    }
+}
+
+/// The answer to one message; `None` for what is no query.
+async fn answer(
+    pod: &Pod,
+    settings: &Settings,
+    query: &[u8],
+    transport: Transport,
+) -> Option<Vec<u8>> {
+    let message = Message::from_vec(query).ok()?;
+    if message.metadata.message_type != MessageType::Query {
+        return None;
+    }
+    let question = match message.queries.as_slice() {
+        [question] if message.metadata.op_code == OpCode::Query => question,
+        _ => return forward(pod, settings, query, transport).await,
+    };
+    let Ok(workload) = pod.workload().await else {
+        return encode(reply(&message, ResponseCode::ServFail), transport);
+    };
+    let counted = metrics::Query {
+        kind: question.query_type().into(),
+        transport,
+        client: &workload,
+    };
+    settings.metrics.request(counted);
+    let family = match question.query_type() {
+        RecordType::A => names::Family::V4,
+        RecordType::AAAA => names::Family::V6,
+        _ => return forward(pod, settings, query, transport).await,
+    };
+    let name = question.name().to_lowercase().to_string();
+    let store = pod.store.current();
+    let resolved = names::resolve(&store, &workload, &settings.cluster_domain, &name, family);
+    let Some(resolved) = resolved else {
+        drop(store);
+        settings.metrics.forwarded(counted);
+        return match forward(pod, settings, query, transport).await {
+            Some(answer) => Some(answer),
+            None => {
+                settings.metrics.failed(counted);
+                encode(reply(&message, ResponseCode::ServFail), transport)
+            }
+        };
+    };
+    tracing::debug!(src.workload = %workload.name, query = %name, addresses = ?resolved.addresses, "dns");
+    encode(success(&message, question, resolved)?, transport)
+}
+
+fn success(message: &Message, question: &Query, resolved: names::Resolved) -> Option<Message> {
+    let mut answer = reply(message, ResponseCode::NoError);
+    let mut owner = question.name().clone();
+    if let Some(alias) = resolved.alias {
+        let canonical = Name::from_ascii(&alias).ok()?;
+        let cname = RData::CNAME(rdata::CNAME(canonical.clone()));
+        answer.add_answer(Record::from_rdata(owner, TTL, cname));
+        owner = canonical;
+    }
+    let mut addresses = resolved.addresses;
+    fastrand::shuffle(&mut addresses);
+    for address in addresses {
+        let data = match address {
+            IpAddr::V4(ip) => RData::A(rdata::A(ip)),
+            IpAddr::V6(ip) => RData::AAAA(rdata::AAAA(ip)),
+        };
+        answer.add_answer(Record::from_rdata(owner.clone(), TTL, data));
+    }
+    Some(answer)
+}
+
+fn reply(message: &Message, code: ResponseCode) -> Message {
+    let mut answer = Message::response(message.metadata.id, OpCode::Query);
+    answer.metadata.response_code = code;
+    answer.metadata.authoritative = true;
+    answer.metadata.recursion_desired = message.metadata.recursion_desired;
+    answer.metadata.recursion_available = true;
+    answer.queries.clone_from(&message.queries);
+    answer
+}
+
+/// Encodes an answer; one too long for a datagram is cut so that the client asks again over TCP.
+fn encode(answer: Message, transport: Transport) -> Option<Vec<u8>> {
+    let bytes = answer.to_vec().ok()?;
+    if transport == Transport::Udp && bytes.len() > PLAIN_UDP_SIZE {
+        let mut short = answer.truncate();
+        short.metadata.truncation = true;
+        return short.to_vec().ok();
+    }
+    Some(bytes)
+}
+
+/// Asks the resolvers in order, inside the pod's network namespace.
+async fn forward(
+    pod: &Pod,
+    settings: &Settings,
+    query: &[u8],
+    transport: Transport,
+) -> Option<Vec<u8>> {
+    for resolver in &settings.resolvers {
+        let asked = async {
+            match transport {
+                Transport::Udp => forward_udp(pod, *resolver, query).await,
+                Transport::Tcp => forward_tcp(pod, *resolver, query).await,
+            }
+        };
+        match timeout(FORWARD_TIMEOUT, asked).await {
+            Ok(Ok(answer)) => return Some(answer),
+            Ok(Err(error)) => tracing::debug!(%resolver, %error, "dns forwarding failed"),
+            Err(_) => tracing::debug!(%resolver, "dns forwarding timed out"),
+        }
+    }
+    None
+}
+
+async fn forward_udp(pod: &Pod, resolver: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+    let any = match resolver {
+        SocketAddr::V4(_) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        SocketAddr::V6(_) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), 0),
+    };
+    let socket = UdpSocket::from_std(pod.netns.udp_at(any)?)?;
+    socket.connect(resolver).await?;
+    socket.send(query).await?;
+    let mut answer = vec![0; MAX_MESSAGE];
+    loop {
+        let length = socket.recv(&mut answer).await?;
+        // An answer carries the id of its question; anything else is somebody else's.
+        if answer.get(..2) == query.get(..2) && length >= 2 {
+            answer.truncate(length);
+            return Ok(answer);
+        }
+    }
+}
+
+async fn forward_tcp(pod: &Pod, resolver: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
+    let mut stream = pod.netns.connect(resolver, None).await?;
+    let length = u16::try_from(query.len()).map_err(io::Error::other)?;
+    stream.write_all(&length.to_be_bytes()).await?;
+    stream.write_all(query).await?;
+    let mut answer = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
+}
