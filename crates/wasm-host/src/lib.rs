@@ -1,1 +1,31 @@
-//! A proxy-wasm host on wasmtime.
+#![doc = include_str!("../README.md")]
+
+pub(crate) mod abi;
+pub(crate) mod embed;
+mod error;
+mod host;
+mod hostcalls;
+mod limits;
+mod module;
+mod outcome;
+mod pairs;
+mod plugin;
+mod shared;
+#[cfg(test)]
+mod testing;
+mod trap;
+mod vm;
+
+pub use abi::{AbiVersion, Body, CallId, Direction, LogLevel, Map, MetricKind, Pause, StreamId};
+pub use embed::{
+    Buffer, CallRefused, CalloutEvent, GrpcCall, GrpcMethod, HeaderMap, Headers, HttpCall, LogRecord,
+    LogSource, MetricId, Notice, PluginHost, QueueNotifier, Refused, StreamHost, Value,
+};
+pub use error::{Error, StartError};
+pub use host::{Host, HostSettings};
+pub use limits::Limits;
+pub use module::Module;
+pub use outcome::{LocalResponse, Outcome, Pending};
+pub use plugin::{Plugin, PluginConfig};
+pub use trap::{Reason, Trap};
+pub use vm::{HttpStream, Vm};

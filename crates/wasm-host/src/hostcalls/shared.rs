@@ -1,0 +1,76 @@
+//! Shared data and queues, as guests call them.
+
+use crate::abi::Status;
+use crate::embed::Notice;
+use crate::hostcalls::Answer;
+use crate::hostcalls::memory::{Call, Out, Span, slice};
+use crate::shared::NotStored;
+
+pub(super) fn get(call: &mut Call<'_>, key: Span, out: Out, cas_out: u32) -> Answer {
+    call.check_out(out)?;
+    call.check(cas_out, 4)?;
+    let (memory, state) = call.split();
+    let (value, cas) = state.plugin.space.get(slice(memory, key)?).ok_or(Status::NotFound)?;
+    call.give(&value, out)?;
+    Ok(call.write_u32(cas_out, cas)?)
+}
+
+/// A store that is full answers as if another write had come first: the only refusal of this
+/// function that SDKs pass on to the filter.
+pub(super) fn set(call: &mut Call<'_>, key: Span, value: Span, cas: u32) -> Answer {
+    let (memory, state) = call.split();
+    let (key, value) = (slice(memory, key)?, slice(memory, value)?);
+    let plugin = &state.plugin;
+    match plugin.space.set(key, value, cas, &plugin.config.limits) {
+        Ok(()) => Ok(()),
+        Err(NotStored::Full) => {
+            state.notice(Notice::StorageFull, "shared data");
+            Err(Status::CasMismatch.into())
+        }
+        Err(NotStored::Changed | NotStored::Missing) => Err(Status::CasMismatch.into()),
+    }
+}
+
+pub(super) fn register_queue(call: &mut Call<'_>, name: Span, out: u32) -> Answer {
+    call.check(out, 4)?;
+    let (memory, state) = call.split();
+    let notifier = state.host.queue_notifier();
+    let plugin = &state.plugin;
+    let registered = plugin.space.register_queue(slice(memory, name)?, notifier, &plugin.config.limits);
+    if registered.is_err() {
+        state.notice(Notice::StorageFull, "a queue");
+    }
+    Ok(call.write_u32(out, registered?)?)
+}
+
+pub(super) fn resolve_queue(call: &mut Call<'_>, vm_id: Span, name: Span, out: u32) -> Answer {
+    call.check(out, 4)?;
+    let (memory, state) = call.split();
+    let found = state.plugin.space.resolve_queue(slice(memory, vm_id)?, slice(memory, name)?);
+    Ok(call.write_u32(out, found.ok_or(Status::NotFound)?)?)
+}
+
+/// A full queue answers NOT_FOUND, for the same reason as full shared data its mismatch.
+pub(super) fn enqueue(call: &mut Call<'_>, id: u32, item: Span) -> Answer {
+    let (memory, state) = call.split();
+    let plugin = &state.plugin;
+    match plugin.space.enqueue(id, slice(memory, item)?, &plugin.config.limits) {
+        Ok(notifier) => {
+            if let Some(notify) = notifier {
+                notify(id);
+            }
+            Ok(())
+        }
+        Err(NotStored::Full) => {
+            state.notice(Notice::StorageFull, "a queue is full");
+            Err(Status::NotFound.into())
+        }
+        Err(NotStored::Changed | NotStored::Missing) => Err(Status::NotFound.into()),
+    }
+}
+
+pub(super) fn dequeue(call: &mut Call<'_>, id: u32, out: Out) -> Answer {
+    call.check_out(out)?;
+    let item = call.state().plugin.space.dequeue(id)?;
+    call.give(&item, out)
+}

@@ -1,0 +1,452 @@
+//! What host functions know about the VM that calls them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldhash::fast::FixedState;
+use wasmtime::{Memory, TypedFunc};
+
+use crate::abi::{MetricKind, StreamId};
+use crate::embed::{Headers, LogRecord, LogSource, MetricId, Notice, PluginHost};
+use crate::limits::{Limits, Meter};
+use crate::outcome::LocalResponse;
+use crate::plugin::Configured;
+use crate::vm::clock::Clock;
+use crate::vm::lend::Lent;
+use crate::{LogLevel, Map};
+
+/// The context id of the plugin's root; streams follow.
+pub(crate) const ROOT: u32 = 1;
+
+/// The data of a store.
+pub(crate) struct State {
+    pub(crate) plugin: Arc<Configured>,
+    pub(crate) host: Rc<dyn PluginHost>,
+    pub(crate) lent: Lent,
+    pub(crate) frame: Frame,
+    pub(crate) clock: Clock,
+    pub(crate) meter: Meter,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) allocator: Option<TypedFunc<u32, u32>>,
+    /// Contexts of streams the guest knows. Ids are ours, so a fast hash without a seed will do.
+    pub(crate) streams: HashMap<u32, Stream, FixedState>,
+    pub(crate) root: Root,
+    pub(crate) metrics: Metrics,
+    pub(crate) calls: Calls,
+    /// Bytes on their way into the guest; kept so that its memory is reused.
+    pub(crate) scratch: Vec<u8>,
+    log_rate: Rate,
+    notices: [u64; Notice::ALL.len()],
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("frame", &self.frame).field("streams", &self.streams.len()).finish_non_exhaustive()
+    }
+}
+
+/// One call into the guest.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) callback: &'static str,
+    pub(crate) phase: Phase,
+    /// The context the callback is for.
+    pub(crate) context: u32,
+    /// The stream the proxy lent, if it lent one. Callouts are delivered to the root, with the
+    /// stream lent that waits for them.
+    pub(crate) lent_for: Option<u32>,
+    /// The context host functions act on: the same until the guest chooses another.
+    pub(crate) effective: u32,
+    /// Whether the guest is allocating memory for us right now.
+    pub(crate) allocating: bool,
+    pub(crate) host_calls: u32,
+    log_lines: u32,
+    pub(crate) header_bytes: usize,
+    /// The last line the guest logged as a warning or worse.
+    pub(crate) said: Option<String>,
+}
+
+/// What kind of call it is, where host functions care.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Phase {
+    /// Before there is a context: instantiation and start functions.
+    Starting,
+    /// `proxy_on_configure`.
+    Configuring,
+    /// Any other.
+    Running,
+    /// A stream has ended; nothing can be changed any more.
+    Ended,
+}
+
+/// What the VM keeps per stream.
+#[derive(Debug, Default)]
+pub(crate) struct Stream {
+    /// Whether the guest was told of it.
+    pub(crate) known: bool,
+    pub(crate) effects: Effects,
+    pub(crate) properties: Properties,
+    pub(crate) calls: usize,
+}
+
+/// What a guest asked for and what is done after its callback has returned.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub(crate) local_response: Option<Box<LocalResponse>>,
+    pub(crate) reset: bool,
+    pub(crate) resume_request: bool,
+    pub(crate) resume_response: bool,
+}
+
+/// Properties a guest has set, by their path as it wrote it.
+#[derive(Debug, Default)]
+pub(crate) struct Properties {
+    entries: Vec<(Box<[u8]>, Box<[u8]>)>,
+    bytes: usize,
+}
+
+impl Properties {
+    pub(crate) fn get(&self, path: &[u8]) -> Option<&[u8]> {
+        self.entries.iter().find(|(p, _)| **p == *path).map(|(_, value)| &**value)
+    }
+
+    /// Keeps a value, unless that would make more than `limit` bytes.
+    pub(crate) fn set(&mut self, path: &[u8], value: &[u8], limit: usize) -> bool {
+        let old = self.entries.iter_mut().find(|(p, _)| **p == *path);
+        let freed = old.as_ref().map_or(0, |(p, v)| p.len() + v.len());
+        let bytes = self.bytes - freed + path.len() + value.len();
+        if bytes > limit {
+            return false;
+        }
+        self.bytes = bytes;
+        match old {
+            Some((_, old)) => *old = Box::from(value),
+            None => self.entries.push((Box::from(path), Box::from(value))),
+        }
+        true
+    }
+}
+
+/// The plugin's own context.
+#[derive(Debug, Default)]
+pub(crate) struct Root {
+    pub(crate) tick_period: Option<Duration>,
+    pub(crate) properties: Properties,
+    pub(crate) done: Done,
+}
+
+/// How far the end of the root context has come.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) enum Done {
+    #[default]
+    NotAsked,
+    /// The guest is being asked, or wants more time and will call `proxy_done`.
+    Pending,
+    Yes,
+    Deleted,
+}
+
+/// The metrics a guest has defined, by name and by the id it knows.
+#[derive(Debug, Default)]
+pub(crate) struct Metrics {
+    defined: Vec<Metric>,
+    /// Per name, the id of each kind.
+    ids: HashMap<Box<[u8]>, [Option<u32>; 3]>,
+}
+
+/// A metric as the guest knows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Metric {
+    pub(crate) kind: MetricKind,
+    /// `None`: its values go nowhere.
+    pub(crate) id: Option<MetricId>,
+}
+
+/// The position told to guests for metrics over the limit; no real one comes so far.
+const NOWHERE: u32 = u32::MAX >> 2;
+
+impl Metrics {
+    /// Returns the id of a metric defined before.
+    pub(crate) fn find(&self, kind: MetricKind, name: &[u8]) -> Option<u32> {
+        *self.ids.get(name)?.get(kind as usize)?
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.defined.len()
+    }
+
+    /// Remembers a metric and returns its id: the kind in the low bits, as Envoy has it.
+    pub(crate) fn define(&mut self, name: &[u8], metric: Metric) -> u32 {
+        self.defined.push(metric);
+        let position = u32::try_from(self.defined.len()).unwrap_or(NOWHERE);
+        let id = position << 2 | metric.kind as u32;
+        let ids = self.ids.entry(Box::from(name)).or_default();
+        if let Some(place) = ids.get_mut(metric.kind as usize) {
+            *place = Some(id);
+        }
+        id
+    }
+
+    /// Returns an id whose values go nowhere.
+    pub(crate) fn nowhere(kind: MetricKind) -> u32 {
+        NOWHERE << 2 | kind as u32
+    }
+
+    /// Returns the metric of an id.
+    pub(crate) fn get(&self, id: u32) -> Option<Metric> {
+        let kind = MetricKind::from_raw(id & 3).ok()?;
+        if id >> 2 == NOWHERE {
+            return Some(Metric { kind, id: None });
+        }
+        let position = usize::try_from(id >> 2).ok()?.checked_sub(1)?;
+        self.defined.get(position).copied().filter(|metric| metric.kind == kind)
+    }
+}
+
+/// Callouts on their way, and the one being delivered.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    in_flight: HashMap<u32, Call, FixedState>,
+    /// Calls made so far; ids grow by 4 and carry the kind in their low bits.
+    made: u32,
+    pub(crate) received: Received,
+    /// Code and text of the last callout, for `proxy_get_status`.
+    pub(crate) status: (u32, String),
+}
+
+/// A callout on its way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Call {
+    pub(crate) kind: CallKind,
+    /// The context it was made in.
+    pub(crate) context: u32,
+}
+
+/// The kind of a callout; the value is the low bits of its id.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum CallKind {
+    Http = 0,
+    GrpcUnary = 1,
+    GrpcStream = 2,
+}
+
+/// What a callout brought, readable during its callback.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    pub(crate) headers: Option<Headers>,
+    pub(crate) trailers: Option<Headers>,
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+impl Calls {
+    /// Chooses the id of the next call of this kind, passing over those in flight.
+    pub(crate) fn next_id(&mut self, kind: CallKind) -> u32 {
+        loop {
+            self.made = self.made.checked_add(1).filter(|n| *n <= u32::MAX >> 2).unwrap_or(1);
+            let id = self.made << 2 | kind as u32;
+            if !self.in_flight.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(crate) fn get(&self, id: u32) -> Option<Call> {
+        self.in_flight.get(&id).copied()
+    }
+
+    pub(crate) fn begin(&mut self, id: u32, call: Call) {
+        self.in_flight.insert(id, call);
+    }
+
+    pub(crate) fn end(&mut self, id: u32) -> Option<Call> {
+        self.in_flight.remove(&id)
+    }
+
+    /// Removes and returns the calls of a context, or all of them.
+    pub(crate) fn drain(&mut self, context: Option<u32>) -> Vec<u32> {
+        let ids = self.in_flight.iter().filter(|(_, call)| context.is_none_or(|c| call.context == c));
+        let ids: Vec<u32> = ids.map(|(id, _)| *id).collect();
+        for id in &ids {
+            self.in_flight.remove(id);
+        }
+        ids
+    }
+}
+
+/// A token bucket.
+#[derive(Debug)]
+struct Rate {
+    tokens: u32,
+    refilled: Instant,
+}
+
+impl Rate {
+    fn take(&mut self, per_second: u32, now: Instant) -> bool {
+        let elapsed = now.saturating_duration_since(self.refilled).as_millis();
+        let fresh = elapsed.saturating_mul(u128::from(per_second)) / 1000;
+        if fresh > 0 {
+            let fresh = u32::try_from(fresh).unwrap_or(u32::MAX);
+            self.tokens = self.tokens.saturating_add(fresh).min(per_second);
+            self.refilled = now;
+        }
+        let taken = self.tokens.checked_sub(1);
+        self.tokens = taken.unwrap_or(0);
+        taken.is_some()
+    }
+}
+
+impl State {
+    pub(crate) fn new(plugin: Arc<Configured>, host: Rc<dyn PluginHost>, tick: Duration) -> Self {
+        let limits = &plugin.config.limits;
+        Self {
+            host,
+            lent: Lent::default(),
+            frame: Frame::new("instantiation", Phase::Starting, 0, limits),
+            clock: Clock::new(tick),
+            meter: Meter::new(limits),
+            memory: None,
+            allocator: None,
+            streams: HashMap::default(),
+            root: Root::default(),
+            metrics: Metrics::default(),
+            calls: Calls::default(),
+            scratch: Vec::new(),
+            log_rate: Rate { tokens: limits.log_lines_per_second, refilled: Instant::now() },
+            notices: [0; Notice::ALL.len()],
+            plugin,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.plugin.config.limits
+    }
+
+    /// Begins a call into the guest.
+    pub(crate) fn enter(&mut self, callback: &'static str, phase: Phase, context: u32, lent_for: Option<u32>) {
+        self.frame = Frame::new(callback, phase, context, &self.plugin.config.limits);
+        self.frame.lent_for = lent_for;
+        self.meter.refused = false;
+    }
+
+    /// Returns the stream host functions act on, unless they act on the root.
+    pub(crate) fn effective_stream(&mut self) -> Option<(StreamId, &mut Stream)> {
+        let id = self.frame.effective;
+        self.streams.get_mut(&id).map(|stream| (StreamId(id), stream))
+    }
+
+    /// Returns the proxy's stream, if it is the one host functions act on.
+    pub(crate) fn stream_host(&mut self) -> Option<&mut (dyn crate::StreamHost + '_)> {
+        if self.frame.lent_for == Some(self.frame.effective) { self.lent.get() } else { None }
+    }
+
+    /// Logs a line of the guest, within the limits.
+    pub(crate) fn log(&mut self, level: LogLevel, text: &[u8]) {
+        let limit = self.limits().log_line;
+        let message = printable(text, limit);
+        if level >= LogLevel::Warn {
+            self.frame.said = Some(message.clone());
+        }
+        if level < self.host.log_level() {
+            return;
+        }
+        let lines = self.frame.log_lines.checked_sub(1);
+        self.frame.log_lines = lines.unwrap_or(0);
+        if lines.is_none() || !self.take_log_token() {
+            self.notice(Notice::LogDropped, "log lines over the limit");
+            return;
+        }
+        self.emit(level, LogSource::Guest, &message);
+    }
+
+    fn take_log_token(&mut self) -> bool {
+        let per_second = self.limits().log_lines_per_second;
+        self.log_rate.take(per_second, Instant::now())
+    }
+
+    /// Tells the proxy that something was done otherwise than asked. The log hears of the first,
+    /// the tenth, the hundredth time.
+    pub(crate) fn notice(&mut self, notice: Notice, detail: &str) {
+        self.host.notice(notice);
+        let Some(count) = Notice::ALL.iter().position(|n| *n == notice).and_then(|i| self.notices.get_mut(i)) else {
+            return;
+        };
+        *count += 1;
+        let count = *count;
+        if !is_power_of_ten(count) {
+            return;
+        }
+        let callback = self.frame.callback;
+        let detail = printable(detail.as_bytes(), 256);
+        let name = notice.name();
+        self.emit(LogLevel::Warn, LogSource::Host, &format!("{name} in {callback} ({count} so far): {detail}"));
+    }
+
+    /// Hands a line to the proxy, with what is known about the stream.
+    pub(crate) fn emit(&mut self, level: LogLevel, source: LogSource, message: &str) {
+        let (host, plugin) = (Rc::clone(&self.host), Arc::clone(&self.plugin));
+        let stream = Some(self.frame.effective).filter(|id| self.streams.contains_key(id)).map(StreamId);
+        let headers = self.stream_host().and_then(|s| s.headers(Map::RequestHeaders));
+        let request_id = headers.and_then(|h| h.get("x-request-id").map(|id| printable(&id, 128)));
+        host.log(&LogRecord {
+            level,
+            source,
+            plugin: &plugin.config.name,
+            stream,
+            request_id: request_id.as_deref(),
+            message,
+        });
+    }
+}
+
+impl Frame {
+    fn new(callback: &'static str, phase: Phase, context: u32, limits: &Limits) -> Self {
+        Self {
+            callback,
+            phase,
+            context,
+            lent_for: None,
+            effective: context,
+            allocating: false,
+            host_calls: limits.host_calls,
+            log_lines: limits.log_lines,
+            header_bytes: limits.header_bytes,
+            said: None,
+        }
+    }
+}
+
+fn is_power_of_ten(mut n: u64) -> bool {
+    while n.is_multiple_of(10) && n > 0 {
+        n /= 10;
+    }
+    n == 1
+}
+
+/// Turns bytes of a guest into text for one line of a log: valid, bounded, without control
+/// characters, so that no line can pass for another.
+pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
+    let cut = bytes.get(..limit).unwrap_or(bytes);
+    let text = String::from_utf8_lossy(cut);
+    if !text.contains(char::is_control) {
+        return text.into_owned();
+    }
+    let mut clean = String::with_capacity(text.len());
+    for c in text.trim_end_matches('\n').chars() {
+        match c {
+            '\t' => clean.push(' '),
+            c if c.is_control() => clean.extend(c.escape_default()),
+            c => clean.push(c),
+        }
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests;

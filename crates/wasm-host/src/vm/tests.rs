@@ -1,0 +1,6 @@
+//! What a VM does with a guest, and what a guest cannot do to it.
+
+mod actions;
+mod callouts;
+mod containment;
+mod lifecycle;
