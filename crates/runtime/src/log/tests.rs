@@ -162,6 +162,22 @@ fn an_access_line_looks_like_any_other() {
 }
 
 #[test]
+fn a_line_of_its_own_format_is_filtered_like_any_other() {
+    let output = Output::default();
+    let config = Config {
+        format: Format::Text,
+        filter: "access=info".to_owned(),
+    };
+    let (log, _subscriber) = Log::new(&config, Box::new(output.clone())).unwrap();
+    let say = |level, text: &str| log.access().raw(level, |line| line.write_str(text));
+    say(Level::Info, "[2026-11-21T16:28:09Z] \"GET / HTTP/1.1\" 200");
+    say(Level::Debug, "not wanted");
+    log.flush();
+    let expected = b"[2026-11-21T16:28:09Z] \"GET / HTTP/1.1\" 200\n";
+    assert_eq!(output.0.lock().as_slice(), expected);
+}
+
+#[test]
 fn the_filter_decides_about_events_and_access_lines() {
     let lines = logged(Format::Text, "warn,access=info,mesh::authz=debug", |log| {
         let access = |level| log.access().line(level, "line", |_| Ok(()));
