@@ -1,0 +1,228 @@
+//! Gateways and their classes.
+
+use gateway_api::experimental::gatewayclasses::GatewayClass;
+use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
+
+use super::{Condition, Judged, ListenerStatus, Note, Status, Truth, Words, wording};
+use crate::object::Object;
+use crate::translate::gateway::{Front, Role, Unreachable, role_of_class};
+use crate::translate::names;
+use crate::translate::waypoint::is_mesh;
+
+/// Whether control takes an object as it is.
+pub(super) const ACCEPTED: &str = "Accepted";
+/// Whether a Gateway can be reached.
+pub(super) const PROGRAMMED: &str = "Programmed";
+/// Whether all references of an object resolve.
+pub(super) const RESOLVED_REFS: &str = "ResolvedRefs";
+/// Whether the API's version is one that control knows.
+pub(super) const SUPPORTED_VERSION: &str = "SupportedVersion";
+
+const CONFLICTED: &str = "Conflicted";
+
+/// Judges a class; `None` if it is another controller's.
+pub(crate) fn gateway_class(object: &Object, class: &GatewayClass) -> Option<Judged> {
+    let condition = |kind, state, message: String| Condition::new(object, kind, state, message);
+    let mut notes = Vec::new();
+    let accepted = match role_of_class(class) {
+        Role::Foreign => return None,
+        Role::Waypoint | Role::Remote => {
+            condition(ACCEPTED, (Truth::True, "Accepted"), wording::CLASS_ACCEPTED.to_owned())
+        }
+        Role::Ingress => {
+            let words = wording::ingress_not_served();
+            let message = words.to_string();
+            // The class itself is always there; only one that somebody wrote is worth a word.
+            if *object.key.name != *names::INGRESS_CLASS {
+                notes.push(Note::new("spec.controllerName", words));
+            }
+            condition(ACCEPTED, (Truth::False, "Unsupported"), message)
+        }
+    };
+    let version =
+        condition(SUPPORTED_VERSION, (Truth::True, SUPPORTED_VERSION), wording::VERSION.to_owned());
+    let status = Status {
+        conditions: vec![accepted, version],
+        // Features of a mesh are those of XMesh; a waypoint's class has none of a gateway's.
+        supported_features: Some(Vec::new()),
+        ..Status::default()
+    };
+    Some((status, notes))
+}
+
+/// Judges a Gateway; `None` if it is another controller's.
+pub(crate) fn gateway(object: &Object, gateway: &Gateway, role: Role, front: &Front) -> Option<Judged> {
+    let spec = &gateway.spec;
+    match role {
+        Role::Foreign => None,
+        Role::Ingress => Some(not_served(object)),
+        Role::Remote => Some(remote(object, front)),
+        Role::Waypoint => {
+            let parameters = spec.infrastructure.as_ref().and_then(|i| i.parameters_ref.as_ref());
+            let parameters = parameters.map(|p| (p.group.as_str(), p.kind.as_str()));
+            Some(waypoint(object, &spec.listeners, parameters, front))
+        }
+    }
+}
+
+fn not_served(object: &Object) -> Judged {
+    let words = wording::ingress_not_served();
+    let refused = |kind| Condition::new(object, kind, (Truth::False, "NotServed"), words.to_string());
+    let conditions = vec![refused(ACCEPTED), refused(PROGRAMMED)];
+    let status = Status { conditions, ..Status::default() };
+    (status, vec![Note::new("spec.gatewayClassName", words)])
+}
+
+fn remote(object: &Object, front: &Front) -> Judged {
+    let condition = |kind, reason, message: &str| {
+        Condition::new(object, kind, (Truth::True, reason), message)
+    };
+    let conditions = vec![
+        condition(ACCEPTED, "Accepted", wording::GATEWAY_ACCEPTED),
+        condition(PROGRAMMED, "Programmed", wording::GATEWAY_REMOTE),
+    ];
+    (Status { conditions, addresses: addresses(front), ..Status::default() }, Vec::new())
+}
+
+fn waypoint(
+    object: &Object,
+    given: &[GatewayListeners],
+    parameters: Option<(&str, &str)>,
+    front: &Front,
+) -> Judged {
+    let (listeners, mut notes) = listeners(object, given);
+    if parameters == Some(("", "ConfigMap")) {
+        let field = "spec.infrastructure.parametersRef";
+        notes.push(Note::new(field, wording::parameters_not_applied()));
+    }
+    let accepted = match refusal(parameters, front) {
+        Some((reason, field, words)) => {
+            let message = words.to_string();
+            notes.push(Note::new(field, words));
+            Condition::new(object, ACCEPTED, (Truth::False, reason), message)
+        }
+        None => {
+            let (state, message) = accepted(given);
+            Condition::new(object, ACCEPTED, state, message)
+        }
+    };
+    let programmed = match &front.unreachable {
+        None => {
+            let message = wording::programmed(&front.assigned);
+            Condition::new(object, PROGRAMMED, (Truth::True, "Programmed"), message)
+        }
+        Some(missing) => {
+            let message = wording::unreachable(missing).to_string();
+            Condition::new(object, PROGRAMMED, (Truth::False, unreachable(missing)), message)
+        }
+    };
+    let state = (Truth::True, RESOLVED_REFS);
+    let resolved = Condition::new(object, RESOLVED_REFS, state, wording::REFERENCES_RESOLVED);
+    let is_refused = matches!(front.unreachable, Some(Unreachable::Unsupported(_)));
+    let status = Status {
+        conditions: vec![accepted, programmed, resolved],
+        addresses: addresses(front),
+        listeners: (!is_refused).then_some(listeners),
+        ..Status::default()
+    };
+    (status, notes)
+}
+
+/// Judges listeners: the first on HBONE's port is the waypoint's, any other is refused.
+fn listeners(object: &Object, given: &[GatewayListeners]) -> (Vec<ListenerStatus>, Vec<Note>) {
+    let mut notes = Vec::new();
+    let mut has_mesh = false;
+    let mut listeners = Vec::new();
+    for (index, found) in given.iter().enumerate() {
+        let is_good = is_mesh(found) && !has_mesh;
+        has_mesh |= is_good;
+        if !is_good {
+            notes.push(Note::new(format!("spec.listeners[{index}]"), wording::listener(found)));
+        }
+        listeners.push(listener(object, found, is_good));
+    }
+    (listeners, notes)
+}
+
+/// Returns why a Gateway is refused as a whole: reason, field and words.
+fn refusal(
+    parameters: Option<(&str, &str)>,
+    front: &Front,
+) -> Option<(&'static str, &'static str, Words)> {
+    match (parameters, &front.unreachable) {
+        (Some((group, kind)), _) if (group, kind) != ("", "ConfigMap") => Some((
+            "InvalidParameters",
+            "spec.infrastructure.parametersRef",
+            wording::parameters(group, kind),
+        )),
+        (_, Some(Unreachable::Unsupported(addresses))) => {
+            Some(("UnsupportedAddress", "spec.addresses", wording::addresses(addresses)))
+        }
+        _ => None,
+    }
+}
+
+/// A refused listener of a known protocol does not spoil the Gateway, which is deployed with all of
+/// its ports and reached at HBONE's (scenarios 14 and 16).
+fn accepted(listeners: &[GatewayListeners]) -> ((Truth, &'static str), &'static str) {
+    let is_known = |listener: &&GatewayListeners| {
+        matches!(listener.protocol.as_str(), names::HBONE | "HTTP" | "HTTPS" | "TLS" | "TCP" | "UDP")
+    };
+    match listeners.iter().filter(is_known).count() {
+        n if n == listeners.len() => ((Truth::True, "Accepted"), wording::GATEWAY_ACCEPTED),
+        0 => ((Truth::False, "ListenersNotValid"), wording::LISTENERS_NONE),
+        _ => ((Truth::True, "ListenersNotValid"), wording::LISTENERS_SOME),
+    }
+}
+
+fn listener(object: &Object, found: &GatewayListeners, is_good: bool) -> ListenerStatus {
+    let condition = |kind, state, message: String| Condition::new(object, kind, state, message);
+    let fine = |kind, state| condition(kind, state, wording::LISTENER_FINE.to_owned());
+    let refused = || wording::listener(found).to_string();
+    let (accepted, programmed) = if is_good {
+        (fine(ACCEPTED, (Truth::True, "Accepted")), fine(PROGRAMMED, (Truth::True, PROGRAMMED)))
+    } else {
+        (
+            condition(ACCEPTED, (Truth::False, "UnsupportedProtocol"), refused()),
+            condition(PROGRAMMED, (Truth::False, "Invalid"), refused()),
+        )
+    };
+    ListenerStatus {
+        name: found.name.clone(),
+        supported_kinds: supported_kinds(&found.protocol),
+        attached_routes: 0,
+        conditions: vec![
+            accepted,
+            fine(CONFLICTED, (Truth::False, "NoConflicts")),
+            programmed,
+            fine(RESOLVED_REFS, (Truth::True, RESOLVED_REFS)),
+        ],
+    }
+}
+
+fn supported_kinds(protocol: &str) -> &'static [&'static str] {
+    match protocol {
+        "HTTP" | "HTTPS" => &["HTTPRoute", "GRPCRoute"],
+        "TLS" => &["TLSRoute"],
+        "TCP" => &["TCPRoute"],
+        "UDP" => &["UDPRoute"],
+        _ => &[],
+    }
+}
+
+fn unreachable(missing: &Unreachable) -> &'static str {
+    match missing {
+        Unreachable::Unsupported(_) => "UnsupportedAddress",
+        Unreachable::NoService(_) => "AddressNotUsable",
+        Unreachable::NoEndpoints(_) | Unreachable::Pending(_) => "AddressNotAssigned",
+    }
+}
+
+fn addresses(front: &Front) -> Option<Vec<(&'static str, String)>> {
+    let parts = front.addresses.iter().map(|address| {
+        let (kind, value) = address.parts();
+        (kind, value.to_owned())
+    });
+    let addresses: Vec<_> = parts.collect();
+    (!addresses.is_empty()).then_some(addresses)
+}

@@ -1,0 +1,170 @@
+//! Policies and plugins: who enforces them, and which of them nobody does.
+//!
+//! istiod says something about AuthorizationPolicies only; PeerAuthentication and WasmPlugin get
+//! conditions of the same types here.
+
+use super::{Condition, Judged, Note, Status, Truth, Words, wording};
+use crate::index::PEER_AUTHENTICATION;
+use crate::kinds::authorization::{Action, AuthorizationPolicySpec};
+use crate::kinds::peer_authentication::{Mode, PeerAuthentication, PeerAuthenticationSpec};
+use crate::kinds::wasm_plugin::{ValueFrom, WasmPluginSpec};
+use crate::object::Object;
+use crate::translate::authz::{has_targets, ztunnel::Converted};
+use crate::translate::peer::{self, Reach};
+use crate::translate::plugin;
+use crate::translate::target::{Outcome, Resolved};
+use crate::translate::view::View;
+
+/// What waypoints make of a policy or plugin.
+pub(super) const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
+/// What ztunnels make of a policy.
+pub(super) const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
+
+type State = (Truth, &'static str);
+
+fn judged(object: &Object, kind: &'static str, state: State, message: String, notes: Vec<Note>) -> Judged {
+    let conditions = vec![Condition::new(object, kind, state, message)];
+    (Status { conditions, ..Status::default() }, notes)
+}
+
+/// Judges a policy or plugin that is in force nowhere, for one reason that is worth a warning.
+fn without_effect(object: &Object, kind: &'static str, reason: &'static str, field: &str, words: Words) -> Judged {
+    let message = words.to_string();
+    judged(object, kind, (Truth::False, reason), message, vec![Note::new(field, words)])
+}
+
+/// Judges an AuthorizationPolicy; `converted` is what ztunnels are told, if they are told.
+pub(crate) fn authorization_policy(
+    object: &Object,
+    spec: &AuthorizationPolicySpec,
+    converted: Option<&Converted>,
+    targets: &[Resolved],
+) -> Judged {
+    if has_targets(spec) {
+        let (state, message, mut notes) = attached(object, targets);
+        if spec.action == Action::Custom {
+            notes.push(Note::new("spec.provider.name", wording::unknown_provider()));
+        }
+        return judged(object, WAYPOINT_ACCEPTED, state, message, notes);
+    }
+    let unsupported = |field: &str, words| {
+        without_effect(object, ZTUNNEL_ACCEPTED, "UnsupportedValue", field, words)
+    };
+    let Some(converted) = converted else {
+        return match spec.action {
+            Action::Audit => unsupported("spec.action", wording::action_at_ztunnel("AUDIT")),
+            Action::Custom => unsupported("spec.action", wording::action_at_ztunnel("CUSTOM")),
+            Action::Allow | Action::Deny => {
+                unsupported("metadata.annotations[istio.io/dry-run]", wording::dry_run_at_ztunnel())
+            }
+        };
+    };
+    if converted.dropped.is_empty() {
+        let message = wording::AT_ZTUNNEL.to_owned();
+        return judged(object, ZTUNNEL_ACCEPTED, (Truth::True, "Accepted"), message, Vec::new());
+    }
+    let is_allow = spec.action == Action::Allow;
+    let words = wording::dropped_at_ztunnel(&converted.dropped, is_allow, converted.never_matches);
+    let message = words.to_string();
+    let notes = vec![Note::new("spec.rules", words)];
+    judged(object, ZTUNNEL_ACCEPTED, (Truth::True, "UnsupportedValue"), message, notes)
+}
+
+/// Judges a PeerAuthentication.
+pub(crate) fn peer_authentication(
+    view: &View<'_>,
+    object: &Object,
+    spec: &PeerAuthenticationSpec,
+) -> Judged {
+    let reach = peer::reach(view, object, spec);
+    if reach == Reach::Nobody {
+        let words = wording::selector_in_root_namespace();
+        return without_effect(object, ZTUNNEL_ACCEPTED, "NoEffect", "spec.selector", words);
+    }
+    if let Some(winner) = older(view, object, spec, reach) {
+        let words = wording::older_wins(&winner.key);
+        return without_effect(object, ZTUNNEL_ACCEPTED, "Conflicted", "spec", words);
+    }
+    let mut notes = Vec::new();
+    if reach != Reach::Workloads && !spec.port_level_mtls.is_empty() {
+        notes.push(Note::new("spec.portLevelMtls", wording::ports_without_selector()));
+    }
+    if spec.mtls.unwrap_or_default().mode == Mode::Disable {
+        notes.push(Note::new("spec.mtls.mode", wording::disable_is_permissive()));
+    }
+    let message = wording::AT_ZTUNNEL.to_owned();
+    judged(object, ZTUNNEL_ACCEPTED, (Truth::True, "Accepted"), message, notes)
+}
+
+/// Returns the policy that speaks for the same workloads and counts instead.
+fn older<'a>(
+    view: &View<'a>,
+    object: &Object,
+    spec: &PeerAuthenticationSpec,
+    reach: Reach,
+) -> Option<&'a Object> {
+    let namespace = &object.key.namespace;
+    let winner = if reach == Reach::Workloads {
+        let same = |found: &&PeerAuthenticationSpec| found.selector == spec.selector;
+        let policies = view.in_namespace(&PEER_AUTHENTICATION, namespace).into_iter();
+        policies
+            .filter(|found| {
+                let spec = found.decoded::<PeerAuthentication>().map(|policy| &policy.spec);
+                spec.filter(same).is_some()
+            })
+            .min_by_key(|found| (found.life.created, &found.key))?
+    } else {
+        peer::of_namespace(view, namespace)?.0
+    };
+    (winner.key != object.key).then_some(winner)
+}
+
+/// Judges a WasmPlugin.
+pub(crate) fn wasm_plugin(object: &Object, spec: &WasmPluginSpec, targets: &[Resolved]) -> Judged {
+    let no_effect =
+        |field: &str, words| without_effect(object, WAYPOINT_ACCEPTED, "NoEffect", field, words);
+    if targets.is_empty() {
+        let field = if spec.selector.is_some() { "spec.selector" } else { "spec.targetRefs" };
+        return no_effect(field, wording::plugin_without_targets());
+    }
+    if plugin::ports(spec).is_none() {
+        return no_effect("spec.match", wording::plugin_without_traffic());
+    }
+    let (state, message, mut notes) = attached(object, targets);
+    let env = spec.vm_config.iter().flat_map(|config| &config.env).enumerate();
+    for (index, _) in env.filter(|(_, variable)| variable.value_from == ValueFrom::Host) {
+        let field = format!("spec.vmConfig.env[{index}].valueFrom");
+        notes.push(Note::new(field, wording::plugin_host_variable()));
+    }
+    judged(object, WAYPOINT_ACCEPTED, state, message, notes)
+}
+
+/// Sums up what became of targets.
+fn attached(object: &Object, targets: &[Resolved]) -> (State, String, Vec<Note>) {
+    let notes = targets.iter().enumerate().filter_map(|(index, target)| {
+        let words = wording::target(target, &object.key.namespace)?;
+        Some(Note::new(format!("spec.targetRefs[{index}]"), words))
+    });
+    let notes: Vec<Note> = notes.collect();
+    let n_bound = targets.iter().filter(|target| target.outcome.is_bound()).count();
+    let state = match targets {
+        [one] => state_of(&one.outcome),
+        many if n_bound == many.len() => (Truth::True, "Accepted"),
+        _ if n_bound > 0 => (Truth::True, "PartiallyInvalid"),
+        _ => (Truth::False, "Invalid"),
+    };
+    let problems: Vec<String> = notes.iter().map(|note| note.words.to_string()).collect();
+    let message = if problems.is_empty() { wording::bound(targets) } else { problems.join("; ") };
+    (state, message, notes)
+}
+
+fn state_of(outcome: &Outcome) -> State {
+    match outcome {
+        Outcome::Bound(_) => (Truth::True, "Accepted"),
+        Outcome::NotFound | Outcome::NotReady => (Truth::False, "TargetNotFound"),
+        Outcome::Unbound(_) => (Truth::False, "AncestorNotBound"),
+        Outcome::NotInRootNamespace | Outcome::NotOfWaypoints | Outcome::UnknownKind => {
+            (Truth::False, "Invalid")
+        }
+    }
+}

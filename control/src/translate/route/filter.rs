@@ -1,0 +1,110 @@
+//! Filters of rules and backends.
+
+use std::collections::BTreeSet;
+
+use proto::cairn::waypoint::{
+    self as message, PathModifier, Redirect, RouteFilter, path_modifier, route_filter,
+};
+
+use super::spec::{self, Filter};
+use super::{Problem, Reader};
+
+/// Where a filter stands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// On a rule.
+    Rule,
+    /// On a backend.
+    Backend,
+}
+
+impl Reader<'_, '_> {
+    /// Converts filters in the order they are given, which is the order they are performed in.
+    pub(super) fn filters(
+        &mut self,
+        field: &str,
+        filters: &[Filter],
+        place: Place,
+    ) -> Vec<RouteFilter> {
+        let mut converted = Vec::new();
+        for (index, filter) in filters.iter().enumerate() {
+            match convert(filter, place) {
+                Ok(kind) => converted.push(RouteFilter { kind: Some(kind) }),
+                Err(problem) => self.note(format!("{field}[{index}]"), problem),
+            }
+            if let Some(mirror) = &filter.request_mirror {
+                let field = format!("{field}[{index}].requestMirror.backendRef");
+                if let Err(problem) = self.service(&mirror.backend_ref) {
+                    self.note(field, problem);
+                }
+            }
+        }
+        converted
+    }
+}
+
+fn convert(filter: &Filter, place: Place) -> Result<route_filter::Kind, Problem> {
+    let missing = || Problem::FilterUnknown(filter.r#type.clone());
+    Ok(match (filter.r#type.as_str(), place) {
+        ("RequestHeaderModifier", _) => route_filter::Kind::RequestHeaders(headers(
+            filter.request_header_modifier.as_ref().ok_or_else(missing)?,
+        )),
+        ("ResponseHeaderModifier", _) => route_filter::Kind::ResponseHeaders(headers(
+            filter.response_header_modifier.as_ref().ok_or_else(missing)?,
+        )),
+        ("URLRewrite", Place::Rule) => {
+            let rewrite = filter.url_rewrite.as_ref().ok_or_else(missing)?;
+            route_filter::Kind::UrlRewrite(message::UrlRewrite {
+                hostname: rewrite.hostname.clone().unwrap_or_default(),
+                path: rewrite.path.as_ref().map(path).transpose()?,
+            })
+        }
+        ("RequestRedirect", Place::Rule) => {
+            route_filter::Kind::Redirect(redirect(filter.request_redirect.as_ref().ok_or_else(missing)?)?)
+        }
+        ("RequestMirror" | "CORS" | "ExternalAuth", _) => {
+            return Err(Problem::FilterUnsupported(filter.r#type.clone()));
+        }
+        _ => return Err(missing()),
+    })
+}
+
+fn redirect(redirect: &spec::RequestRedirect) -> Result<Redirect, Problem> {
+    Ok(Redirect {
+        scheme: redirect.scheme.clone().unwrap_or_default(),
+        hostname: redirect.hostname.clone().unwrap_or_default(),
+        port: u32::from(redirect.port.unwrap_or_default()),
+        path: redirect.path.as_ref().map(path).transpose()?,
+        status_code: u32::from(redirect.status_code.unwrap_or(302)),
+    })
+}
+
+fn path(path: &spec::PathModifier) -> Result<PathModifier, Problem> {
+    let kind = match path.r#type.as_str() {
+        "ReplaceFullPath" => {
+            path_modifier::Kind::ReplaceFull(path.replace_full_path.clone().unwrap_or_default())
+        }
+        "ReplacePrefixMatch" => {
+            path_modifier::Kind::ReplacePrefix(path.replace_prefix_match.clone().unwrap_or_default())
+        }
+        other => return Err(Problem::Word(other.to_owned())),
+    };
+    Ok(PathModifier { kind: Some(kind) })
+}
+
+/// Of two entries whose names differ in case only the first counts (Gateway API).
+fn headers(given: &spec::HeaderModifier) -> message::HeaderModifier {
+    let distinct = |headers: &[spec::Header]| {
+        let mut seen = BTreeSet::new();
+        headers
+            .iter()
+            .filter(|header| seen.insert(header.name.to_ascii_lowercase()))
+            .map(|header| message::Header { name: header.name.clone(), value: header.value.clone() })
+            .collect()
+    };
+    message::HeaderModifier {
+        set: distinct(&given.set),
+        add: distinct(&given.add),
+        remove: given.remove.clone(),
+    }
+}

@@ -1,0 +1,149 @@
+//! What a policy or plugin with `targetRefs` is attached to, and which waypoints that concerns.
+//!
+//! Scenario 22, and 23 for classes. Targets are in the namespace of the policy; a GatewayClass has
+//! none, so it can be named from the root namespace only.
+
+use std::collections::BTreeMap;
+
+use gateway_api::experimental::gatewayclasses::GatewayClass;
+use k8s_openapi::api::core::v1::Service;
+use proto::cairn::waypoint::{ServiceRef, Target, target};
+
+use super::binding::{Binding, Refusal, bind};
+use super::gateway::{Role, role_of_class};
+use super::names;
+use super::resources::WaypointName;
+use super::view::View;
+use super::waypoint::Traffic;
+use crate::index::{GATEWAY, GATEWAY_CLASS};
+use crate::kinds::selection::TargetReference;
+use crate::object::{Key, Object};
+
+/// A target, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Resolved {
+    /// The target as it was written.
+    pub(crate) reference: TargetReference,
+    /// What became of it.
+    pub(crate) outcome: Outcome,
+    /// The waypoints that are told, each with what the target is to them.
+    reached: Vec<(WaypointName, Target)>,
+}
+
+/// What became of a target.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// It is in force at this waypoint or class.
+    Bound(String),
+    /// There is no such object.
+    NotFound,
+    /// The Gateway or class exists but has no address, or does not exist.
+    NotReady,
+    /// The Service has no waypoint, and if it asks for one, why not.
+    Unbound(Option<Refusal>),
+    /// A class is named outside the root namespace.
+    NotInRootNamespace,
+    /// The class or Gateway is not one of waypoints.
+    NotOfWaypoints,
+    /// Nothing is known of this kind.
+    UnknownKind,
+}
+
+impl Outcome {
+    /// Whether the target is in force.
+    pub(crate) fn is_bound(&self) -> bool {
+        matches!(self, Self::Bound(_))
+    }
+}
+
+/// Resolves the targets of a policy or plugin.
+pub(crate) fn resolve<'r>(
+    view: &View<'_>,
+    object: &Object,
+    references: impl Iterator<Item = &'r TargetReference>,
+) -> Vec<Resolved> {
+    references.map(|reference| resolve_one(view, object, reference)).collect()
+}
+
+/// Returns what the targets are to each waypoint that is told, in the order of their names.
+pub(crate) fn by_waypoint(targets: &[Resolved]) -> BTreeMap<WaypointName, Vec<Target>> {
+    let mut by_waypoint: BTreeMap<WaypointName, Vec<Target>> = BTreeMap::new();
+    for (name, target) in targets.iter().flat_map(|resolved| &resolved.reached) {
+        let targets = by_waypoint.entry(name.clone()).or_default();
+        if !targets.contains(target) {
+            targets.push(target.clone());
+        }
+    }
+    by_waypoint
+}
+
+fn resolve_one(view: &View<'_>, object: &Object, reference: &TargetReference) -> Resolved {
+    let (outcome, reached) = match (reference.group.as_str(), reference.kind.as_str()) {
+        ("" | "core", "Service") => service(view, object, reference),
+        (names::GATEWAY_GROUP, "Gateway") => gateway(view, object, reference),
+        (names::GATEWAY_GROUP, "GatewayClass") => class(view, object, reference),
+        _ => (Outcome::UnknownKind, Vec::new()),
+    };
+    Resolved { reference: reference.clone(), outcome, reached }
+}
+
+type Attached = (Outcome, Vec<(WaypointName, Target)>);
+
+fn service(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attached {
+    let namespace = &object.key.namespace;
+    let Some((service, _)) = view.typed::<Service>(namespace, &reference.name) else {
+        return (Outcome::NotFound, Vec::new());
+    };
+    let binding = bind(view, service, Traffic::Service);
+    let target = Target {
+        kind: Some(target::Kind::Service(ServiceRef {
+            namespace: namespace.to_string(),
+            hostname: view.settings.hostname(namespace, &reference.name),
+        })),
+    };
+    let reached =
+        binding.waypoints().into_iter().map(|waypoint| (waypoint.name.clone(), target.clone()));
+    let reached = reached.collect();
+    let outcome = match binding {
+        Binding::Bound(bound) => Outcome::Bound(bound.primary.name.to_string()),
+        Binding::None => Outcome::Unbound(None),
+        Binding::Refused { refusal, .. } => Outcome::Unbound(Some(refusal)),
+    };
+    (outcome, reached)
+}
+
+fn everything() -> Target {
+    Target { kind: Some(target::Kind::Waypoint(true)) }
+}
+
+/// A Gateway without address is told all the same: it must not serve its first request before it
+/// knows its policies.
+fn gateway(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attached {
+    let Some(waypoint) = view.waypoint(&object.key.namespace, &reference.name) else {
+        return (Outcome::NotReady, Vec::new());
+    };
+    if waypoint.role == Role::Ingress {
+        return (Outcome::NotOfWaypoints, Vec::new());
+    }
+    let outcome = match waypoint.address {
+        Some(_) => Outcome::Bound(waypoint.name.to_string()),
+        None => Outcome::NotReady,
+    };
+    (outcome, vec![(waypoint.name.clone(), everything())])
+}
+
+fn class(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attached {
+    if *object.key.namespace != *view.settings.root_namespace {
+        return (Outcome::NotInRootNamespace, Vec::new());
+    }
+    let Some((_, class)) = view.typed::<GatewayClass>("", &reference.name) else {
+        return (Outcome::NotReady, Vec::new());
+    };
+    if role_of_class(class) != Role::Waypoint {
+        return (Outcome::NotOfWaypoints, Vec::new());
+    }
+    let key = Key::new(GATEWAY_CLASS, "", &reference.name);
+    let gateways = view.attached(&GATEWAY, &key).into_iter();
+    let names = gateways.map(|gateway| WaypointName::new(&gateway.key.namespace, &gateway.key.name));
+    (Outcome::Bound(reference.name.clone()), names.map(|name| (name, everything())).collect())
+}

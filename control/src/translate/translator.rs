@@ -1,0 +1,395 @@
+//! Keeps a translation up to date, at the cost of what changed.
+//!
+//! For every object that something follows from there is a unit: its output and the facts it was
+//! worked out from. A change alters facts; the units that looked at one of them are worked out
+//! again, first the waypoints, then the rest. The result is the same as of a translation from
+//! scratch, which a property test compares after random edits.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use gateway_api::experimental::gateways::Gateway;
+use serde_json::Value;
+
+use super::resources::{ResourceEdits, Resources};
+use super::settings::Settings;
+use super::unit::{self, Output};
+use super::view::{View, Waypoints};
+use super::waypoint::Waypoint;
+use crate::finding::Finding;
+use crate::index::{AUTHORIZATION_POLICY, Fact, FactId, GATEWAY, Index, ObjectId};
+use crate::object::{Change, Key, Kind, Object, Objects};
+use crate::status::{Note, Status, wording};
+
+/// A translation that follows the objects.
+#[derive(Debug)]
+pub struct Translator {
+    settings: Settings,
+    seen: Objects,
+    index: Index,
+    waypoints: Waypoints,
+    units: HashMap<UnitId, Unit>,
+    readers: HashMap<FactId, BTreeSet<UnitId>>,
+    resources: Resources,
+    /// Units with something to warn of.
+    noted: BTreeSet<UnitId>,
+    rejections: BTreeMap<Key, BTreeMap<Refused, String>>,
+}
+
+/// What changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delta {
+    /// Resources.
+    pub resources: ResourceEdits,
+    /// Statuses to be written. Those of objects that are gone are not here.
+    pub statuses: BTreeMap<Key, Status>,
+    /// Manifests by Gateway; none for one that nothing is deployed for any more.
+    pub manifests: BTreeMap<Key, Vec<Value>>,
+    /// Whether [`Translator::findings`] may say something else.
+    pub findings: bool,
+}
+
+/// A resource that a proxy did or did not accept.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rejection<'a> {
+    /// The proxy, as people know it: `waypoint shop/waypoint`.
+    pub proxy: &'a str,
+    /// Type of the resource.
+    pub type_url: &'a str,
+    /// Name of the resource.
+    pub name: &'a str,
+    /// Why it was refused; `None` if it was not, after all.
+    pub reason: Option<&'a str>,
+}
+
+/// A resource at a proxy that refuses it.
+type Refused = (String, String, String);
+
+/// What is worked out in one piece, in the order of layers.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+enum UnitId {
+    /// A Gateway as a waypoint.
+    Waypoint(ObjectId),
+    /// What follows from an object.
+    Object(ObjectId),
+    /// What follows from the mesh as a whole.
+    Mesh,
+}
+
+#[derive(Debug, Default)]
+struct Unit {
+    output: Output,
+    facts: Box<[FactId]>,
+}
+
+impl Translator {
+    /// A translation of no objects.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            seen: Objects::default(),
+            index: Index::default(),
+            waypoints: Waypoints::default(),
+            units: HashMap::new(),
+            readers: HashMap::new(),
+            resources: Resources::default(),
+            noted: BTreeSet::new(),
+            rejections: BTreeMap::new(),
+        }
+    }
+
+    /// Brings the translation up to date with `objects`.
+    pub fn update(&mut self, objects: &Objects) -> Delta {
+        let changes = objects.changes_since(&self.seen);
+        self.seen = objects.clone();
+        self.apply(&changes)
+    }
+
+    /// Everything proxies are told.
+    pub fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// The status of every object whose status is ours.
+    pub fn statuses(&self) -> BTreeMap<Key, Status> {
+        let units = self.units.iter().filter_map(|(id, unit)| {
+            let object = self.object_of(*id)?;
+            Some((object.key.clone(), self.status(object, &unit.output)?))
+        });
+        units.collect()
+    }
+
+    /// What is deployed, by Gateway.
+    pub fn manifests(&self) -> BTreeMap<Key, Vec<Value>> {
+        let units = self.units.iter().filter(|(_, unit)| !unit.output.manifests.is_empty());
+        let named = units.filter_map(|(id, unit)| {
+            Some((self.object_of(*id)?.key.clone(), unit.output.manifests.clone()))
+        });
+        named.collect()
+    }
+
+    /// What is worth a warning, each with the place where its object stands now: that may move
+    /// without the object changing.
+    pub fn findings(&self, objects: &Objects) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        for (id, unit) in self.noted.iter().filter_map(|id| Some((id, self.units.get(id)?))) {
+            let key = self.object_of(*id).map(|object| &object.key);
+            let Some(object) = key.and_then(|key| objects.find(key)) else { continue };
+            findings.extend(unit.output.notes.iter().map(|note| note.finding(object)));
+        }
+        for (key, refused) in &self.rejections {
+            let Some(object) = objects.find(key) else { continue };
+            findings.extend(refused.iter().map(|((proxy, ..), reason)| {
+                Note::new("spec", wording::rejected(proxy, reason)).finding(object)
+            }));
+        }
+        findings.sort();
+        findings.dedup();
+        findings
+    }
+
+    /// Takes note that a proxy refuses a resource, or no longer does. The status of the object that
+    /// the resource comes from says so until another version of the resource is made.
+    pub fn reject(&mut self, rejection: &Rejection<'_>) -> Delta {
+        let mut delta = Delta::default();
+        let Some(key) = self.origin_of(rejection.type_url, rejection.name) else { return delta };
+        let refused = (
+            rejection.proxy.to_owned(),
+            rejection.type_url.to_owned(),
+            rejection.name.to_owned(),
+        );
+        let known = self.rejections.entry(key.clone()).or_default();
+        delta.findings = match rejection.reason {
+            Some(reason) => known.insert(refused, reason.to_owned()).as_deref() != Some(reason),
+            None => known.remove(&refused).is_some(),
+        };
+        if known.is_empty() {
+            self.rejections.remove(&key);
+        }
+        if delta.findings
+            && let Some(object) = self.index.find(&key)
+            && let Some(id) = self.index.id(&key)
+            && let Some(unit) = self.units.get(&UnitId::Object(id))
+            && let Some(status) = self.status(object, &unit.output)
+        {
+            delta.statuses.insert(key, status);
+        }
+        delta
+    }
+
+    pub(crate) fn apply(&mut self, changes: &[Change]) -> Delta {
+        let mut delta = Delta::default();
+        let mut altered = BTreeSet::new();
+        let mut stale = BTreeSet::new();
+        if !self.units.contains_key(&UnitId::Mesh) {
+            stale.insert(UnitId::Mesh);
+        }
+        for change in changes {
+            let Some(applied) = self.index.apply(change) else { continue };
+            let units = [UnitId::Waypoint(applied.id), UnitId::Object(applied.id)];
+            if applied.is_gone {
+                for id in units {
+                    stale.remove(&id);
+                    self.remove(id, change.key(), &mut delta, &mut altered);
+                }
+            } else if !applied.altered.is_empty() {
+                let kind = &change.key().kind;
+                stale.extend(units.into_iter().filter(|id| has_unit(*id, kind)));
+            }
+            altered.extend(applied.altered);
+        }
+        self.spread(&altered, &mut stale);
+        self.renew_waypoints(&mut stale);
+        for id in stale {
+            self.renew(id, &mut delta);
+        }
+        delta
+    }
+
+    /// Adds the units that looked at altered facts.
+    fn spread(&self, altered: &BTreeSet<FactId>, stale: &mut BTreeSet<UnitId>) {
+        for fact in altered {
+            stale.extend(self.readers.get(fact).into_iter().flatten());
+        }
+    }
+
+    /// Works out the first layer and adds what looks at the waypoints that changed.
+    fn renew_waypoints(&mut self, stale: &mut BTreeSet<UnitId>) {
+        let mut altered = BTreeSet::new();
+        for id in stale.iter().copied() {
+            let UnitId::Waypoint(object) = id else { break };
+            let Some(object) = self.index.get(object).cloned() else { continue };
+            let Some(gateway) = object.decoded::<Gateway>() else { continue };
+            let view = View::new(&self.index, &self.waypoints, &self.settings);
+            let waypoint = Waypoint::derive(&view, &object, gateway);
+            let facts = view.into_facts();
+            self.read(id, facts);
+            if self.waypoints.get(&object.key).is_none_or(|old| **old != waypoint) {
+                self.waypoints.insert(object.key.clone(), Arc::new(waypoint));
+                altered.insert(FactId::from(Fact::Waypoint(&object.key)));
+            }
+        }
+        stale.retain(|id| !matches!(id, UnitId::Waypoint(_)));
+        self.spread(&altered, stale);
+    }
+
+    /// Works out one unit of the second layer.
+    fn renew(&mut self, id: UnitId, delta: &mut Delta) {
+        let view = View::new(&self.index, &self.waypoints, &self.settings);
+        let (object, output) = match id {
+            UnitId::Waypoint(_) => return,
+            UnitId::Mesh => (None, unit::translate_mesh(&view)),
+            UnitId::Object(object) => {
+                let Some(object) = self.index.get(object).cloned() else { return };
+                let output = unit::translate(&view, &object);
+                (Some(object), output)
+            }
+        };
+        let facts = view.into_facts();
+        let is_new = !self.units.contains_key(&id);
+        self.read(id, facts);
+        let unit = self.units.entry(id).or_default();
+        let old = std::mem::replace(&mut unit.output, output.clone());
+        if output.notes.is_empty() {
+            self.noted.remove(&id);
+        } else {
+            self.noted.insert(id);
+        }
+        self.publish(object.as_deref(), &old, &output, is_new, delta);
+    }
+
+    /// Compares two outputs of a unit and notes the difference.
+    fn publish(
+        &mut self,
+        object: Option<&Object>,
+        old: &Output,
+        new: &Output,
+        is_new: bool,
+        delta: &mut Delta,
+    ) {
+        let mut edits = ResourceEdits::default();
+        self.resources.replace(&old.resources, &new.resources, &mut edits);
+        let Some(object) = object else {
+            delta.resources.extend(edits);
+            return;
+        };
+        // Another version of a resource has not been refused by anyone yet.
+        let was_refused = !edits.is_empty() && self.rejections.remove(&object.key).is_some();
+        delta.resources.extend(edits);
+        if (is_new || was_refused || old.status != new.status)
+            && let Some(status) = self.status(object, new)
+        {
+            delta.statuses.insert(object.key.clone(), status);
+        }
+        if old.manifests != new.manifests {
+            delta.manifests.insert(object.key.clone(), new.manifests.clone());
+        }
+        delta.findings |= was_refused || old.notes != new.notes;
+    }
+
+    /// Forgets a unit whose object is gone.
+    fn remove(
+        &mut self,
+        id: UnitId,
+        key: &Key,
+        delta: &mut Delta,
+        altered: &mut BTreeSet<FactId>,
+    ) {
+        let Some(unit) = self.units.remove(&id) else { return };
+        self.unread(id, &unit.facts);
+        self.noted.remove(&id);
+        if matches!(id, UnitId::Waypoint(_)) {
+            self.waypoints.remove(key);
+            altered.insert(Fact::Waypoint(key).into());
+            return;
+        }
+        self.rejections.remove(key);
+        let none = Output::default();
+        let mut edits = ResourceEdits::default();
+        self.resources.replace(&unit.output.resources, &none.resources, &mut edits);
+        delta.resources.extend(edits);
+        delta.statuses.remove(key);
+        if !unit.output.manifests.is_empty() {
+            delta.manifests.insert(key.clone(), Vec::new());
+        }
+        delta.findings |= !unit.output.notes.is_empty();
+    }
+
+    /// Notes what a unit looked at.
+    fn read(&mut self, id: UnitId, facts: Box<[FactId]>) {
+        let unit = self.units.entry(id).or_default();
+        let old = std::mem::replace(&mut unit.facts, facts.clone());
+        let gone: Vec<FactId> =
+            old.into_iter().filter(|fact| facts.binary_search(fact).is_err()).collect();
+        self.unread(id, &gone);
+        for fact in facts {
+            self.readers.entry(fact).or_default().insert(id);
+        }
+    }
+
+    fn unread(&mut self, id: UnitId, facts: &[FactId]) {
+        for fact in facts {
+            if let Some(readers) = self.readers.get_mut(fact) {
+                readers.remove(&id);
+                if readers.is_empty() {
+                    self.readers.remove(fact);
+                }
+            }
+        }
+    }
+
+    fn status(&self, object: &Object, output: &Output) -> Option<Status> {
+        let status = output.status.clone()?;
+        let rejections = self.rejections.get(&object.key).into_iter().flatten();
+        Some(rejections.fold(status, |status, ((proxy, ..), reason)| {
+            status.rejected(object, proxy, reason)
+        }))
+    }
+
+    fn object_of(&self, id: UnitId) -> Option<&Arc<Object>> {
+        match id {
+            UnitId::Object(id) => self.index.get(id),
+            UnitId::Waypoint(_) | UnitId::Mesh => None,
+        }
+    }
+
+    /// Returns the object that a resource comes from.
+    fn origin_of(&self, type_url: &str, name: &str) -> Option<Key> {
+        let candidates: Vec<Key> = origins(type_url, name);
+        candidates.into_iter().find(|key| self.index.find(key).is_some())
+    }
+}
+
+fn has_unit(id: UnitId, kind: &Kind) -> bool {
+    match id {
+        UnitId::Waypoint(_) => *kind == GATEWAY,
+        UnitId::Object(_) => unit::is_translated(kind),
+        UnitId::Mesh => true,
+    }
+}
+
+/// Returns the objects that a resource of this name may come from.
+fn origins(type_url: &str, name: &str) -> Vec<Key> {
+    use crate::index::{PEER_AUTHENTICATION, POD, SERVICE, WASM_PLUGIN};
+    let parts: Vec<&str> = name.split('/').collect();
+    let key = |kind: &Kind, namespace: &str, name: &str| Key::new(kind.clone(), namespace, name);
+    match (type_url, parts.as_slice()) {
+        (proto::POLICY_TYPE, [namespace, name]) => vec![key(&AUTHORIZATION_POLICY, namespace, name)],
+        (proto::PLUGIN_TYPE, [namespace, name]) => vec![key(&WASM_PLUGIN, namespace, name)],
+        (proto::ROUTE_TYPE, [namespace, name, ..]) => {
+            super::route::KINDS.iter().map(|kind| key(kind, namespace, name)).collect()
+        }
+        (proto::AUTHORIZATION_TYPE, [namespace, name]) => {
+            match name.strip_prefix("converted_peer_authentication_") {
+                Some(name) => vec![key(&PEER_AUTHENTICATION, namespace, name)],
+                None => vec![key(&AUTHORIZATION_POLICY, namespace, name)],
+            }
+        }
+        (proto::ADDRESS_TYPE, [_, "", "Pod", namespace, name]) => vec![key(&POD, namespace, name)],
+        (proto::ADDRESS_TYPE, [namespace, hostname]) => {
+            let name = hostname.split_once('.').map_or(*hostname, |(name, _)| name);
+            vec![key(&SERVICE, namespace, name)]
+        }
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,3 @@
+//! Control against what was recorded elsewhere.
+
+mod istiod;
