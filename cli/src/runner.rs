@@ -118,8 +118,6 @@ pub enum Error {
 
 /// What a mesh is started with.
 pub struct Options {
-    /// Its name.
-    pub mesh: MeshName,
     /// How many nodes it has.
     pub nodes: u8,
     /// The manifests, absolute paths.
@@ -137,9 +135,43 @@ pub struct Options {
 impl std::fmt::Debug for Options {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")
-            .field("mesh", &self.mesh)
             .field("nodes", &self.nodes)
+            .field("manifests", &self.manifests)
             .finish_non_exhaustive()
+    }
+}
+
+/// A mesh that is nobody else's to start or end, with an empty state folder.
+#[derive(Debug)]
+pub struct Claim {
+    mesh: MeshName,
+    state: StateDir,
+    /// How many namespaces of a killed run had to be removed.
+    pub swept: usize,
+    lock: Flock<fs::File>,
+}
+
+impl Claim {
+    /// Takes the mesh, removing what a killed run left of it.
+    pub async fn take(mesh: &MeshName) -> Result<Self, Error> {
+        let state = StateDir::new(mesh);
+        let lock = lock(mesh, &state)?;
+        let swept = teardown::teardown(mesh).await?;
+        state
+            .clear()
+            .and_then(|()| state.create())
+            .map_err(at(state.root()))?;
+        Ok(Self {
+            mesh: mesh.clone(),
+            state,
+            swept,
+            lock,
+        })
+    }
+
+    /// The mesh's state folder.
+    pub fn state(&self) -> &StateDir {
+        &self.state
     }
 }
 
@@ -192,7 +224,7 @@ pub struct Runner {
     ended: (mpsc::UnboundedSender<Ended>, mpsc::UnboundedReceiver<Ended>),
     buried: Vec<Ended>,
     /// Nobody else starts or ends this mesh while it is held.
-    _claim: Flock<fs::File>,
+    _lock: Flock<fs::File>,
 }
 
 /// A pod whose last process is gone.
@@ -203,29 +235,18 @@ struct Ended {
 }
 
 impl Runner {
-    /// Takes the mesh over, removing what a killed run left, and builds its network.
+    /// Builds the network of a mesh and starts its own pods.
     ///
     /// Needs a [`tokio::task::LocalSet`]. [`Runner::reconcile`] does the rest.
-    pub async fn start(options: Options) -> Result<Self, Error> {
-        let state = StateDir::new(&options.mesh);
-        let claim = claim(&options.mesh, &state)?;
-        if let Some(record) = RunnerRecord::read(&state).filter(RunnerRecord::is_alive) {
-            return Err(Error::AlreadyUp {
-                mesh: options.mesh,
-                pid: record.pid,
-            });
-        }
-        teardown::teardown(&options.mesh).await?;
-        state
-            .clear()
-            .and_then(|()| state.create())
-            .map_err(at(state.root()))?;
+    pub async fn start(claim: Claim, options: Options) -> Result<Self, Error> {
+        let Claim {
+            mesh, state, lock, ..
+        } = claim;
         let record = RunnerRecord::of_this_process(options.nodes, options.manifests.clone());
         record
             .and_then(|record| record.write(&state))
             .map_err(at(&state.record()))?;
-
-        let world = World::create(&options.mesh, options.nodes).await?;
+        let world = World::create(&mesh, options.nodes).await?;
         let (zone, zones) = watch::channel(Arc::default());
         let resolver = Resolver::new(zones);
         world.nodes().try_for_each(|node| resolver.listen(node))?;
@@ -254,7 +275,7 @@ impl Runner {
             ended: mpsc::unbounded_channel(),
             buried: Vec::new(),
             _resolver: resolver,
-            _claim: claim,
+            _lock: lock,
             state,
             world,
             zone,
@@ -314,7 +335,7 @@ pub async fn sweep(mesh: &MeshName) -> Result<bool, Error> {
     if !state.exists() && !teardown::exists(mesh)? {
         return Ok(false);
     }
-    let _claim = claim(mesh, &state)?;
+    let _lock = lock(mesh, &state)?;
     teardown::teardown(mesh).await?;
     state.remove().map_err(at(state.root()))?;
     Ok(true)
@@ -326,7 +347,7 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> Error {
 }
 
 /// Takes the mesh for this process, as long as the returned lock is held.
-fn claim(mesh: &MeshName, state: &StateDir) -> Result<Flock<fs::File>, Error> {
+fn lock(mesh: &MeshName, state: &StateDir) -> Result<Flock<fs::File>, Error> {
     use std::os::unix::fs::MetadataExt;
 
     loop {

@@ -3,5 +3,8 @@
 //! These tests need root. Without it each says so and passes; `REQUIRE_ROOT=1` makes that a
 //! failure. Every test has a mesh of its own, which goes with it.
 
+mod command;
+mod runner;
+mod sample;
 mod support;
 mod world;

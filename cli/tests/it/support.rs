@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs,
     future::Future,
+    path::PathBuf,
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -49,6 +50,11 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
         .build()
         .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, future)
+}
+
+/// The program under test.
+pub(crate) fn cairn() -> PathBuf {
+    PathBuf::from(env!("CARGO_BIN_EXE_cairn"))
 }
 
 /// Removes what is left of a mesh, also when the test panicked.

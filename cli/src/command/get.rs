@@ -1,0 +1,199 @@
+//! `cairn get`: objects as control holds them, with the status it computed.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    local_api::{LocalApi, ObjectQuery},
+    print,
+    state::{MeshName, StateDir},
+};
+
+/// Which objects, and how to print them.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A kind as kubectl names it: plural, singular or short, in any case.
+    kind: String,
+    /// The name of one object.
+    name: Option<String>,
+    /// The namespace.
+    #[arg(long, short, default_value = "default")]
+    namespace: String,
+    /// All namespaces.
+    #[arg(long, short = 'A', conflicts_with = "namespace")]
+    all_namespaces: bool,
+    /// Print the whole objects.
+    #[arg(long, short, value_enum)]
+    output: Option<Output>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum Output {
+    Json,
+    Yaml,
+}
+
+/// Prints the objects. Fails, with nothing on stdout, when there is none.
+pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode> {
+    let api = LocalApi::new(&StateDir::new(mesh).control_socket());
+    // Kinds without a namespace are found from every one, so the choice is made here.
+    let query = ObjectQuery {
+        kind: args.kind.clone(),
+        namespace: String::new(),
+        name: args.name.clone().unwrap_or_default(),
+    };
+    let mut objects = api.objects(&query).await?;
+    let namespace = Some(args.namespace.as_str()).filter(|_| !args.all_namespaces);
+    objects.retain(|object| is_in(object, namespace));
+    if objects.is_empty() {
+        let what = args
+            .name
+            .map_or_else(|| args.kind.clone(), |name| format!("{} {name}", args.kind));
+        let place = namespace
+            .map(|namespace| format!(" in namespace {namespace}"))
+            .unwrap_or_default();
+        print::fail(format_args!("there is no {what}{place}"));
+        return Ok(ExitCode::FAILURE);
+    }
+    let whole = match (args.name.is_some(), objects.as_slice()) {
+        (true, [only]) => only.clone(),
+        _ => json!({"apiVersion": "v1", "kind": "List", "items": objects}),
+    };
+    match args.output {
+        Some(Output::Json) => print::out(serde_json::to_string_pretty(&whole)?),
+        Some(Output::Yaml) => print::out(serde_saphyr::to_string(&whole)?.trim_end()),
+        None => table(&objects, args.all_namespaces),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn text<'o>(object: &'o Value, pointer: &str) -> &'o str {
+    object
+        .pointer(pointer)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn is_in(object: &Value, namespace: Option<&str>) -> bool {
+    let own = text(object, "/metadata/namespace");
+    namespace.is_none_or(|namespace| own.is_empty() || own == namespace)
+}
+
+fn table(objects: &[Value], with_namespace: bool) {
+    let mut header = vec!["NAME", "STATUS", "AGE"];
+    if with_namespace {
+        header.insert(0, "NAMESPACE");
+    }
+    let row = |object: &Value| {
+        let mut row = vec![
+            text(object, "/metadata/name").to_owned(),
+            condition(object),
+            age(object, Timestamp::now()),
+        ];
+        if with_namespace {
+            row.insert(0, text(object, "/metadata/namespace").to_owned());
+        }
+        row
+    };
+    print::table(&header, &objects.iter().map(row).collect::<Vec<_>>());
+}
+
+/// The conditions of an object, or of the parents of a route: `Accepted,Programmed`, those that do
+/// not hold with their reason, `Accepted=InvalidParameters`.
+fn condition(object: &Value) -> String {
+    let list = |value: &Value| {
+        value
+            .get("conditions")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
+    };
+    let status = object.get("status").cloned().unwrap_or_default();
+    let parents = status
+        .get("parents")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
+    let conditions = list(&status)
+        .into_iter()
+        .chain(parents.iter().flat_map(list));
+    let words: Vec<String> = conditions
+        .map(|condition| match text(&condition, "/status") {
+            "True" => text(&condition, "/type").to_owned(),
+            _ => format!(
+                "{}={}",
+                text(&condition, "/type"),
+                text(&condition, "/reason")
+            ),
+        })
+        .collect();
+    if words.is_empty() {
+        text(&status, "/phase").to_owned()
+    } else {
+        words.join(",")
+    }
+}
+
+/// How long an object has been there, in its largest unit.
+fn age(object: &Value, now: Timestamp) -> String {
+    let Ok(created) = text(object, "/metadata/creationTimestamp").parse::<Timestamp>() else {
+        return String::new();
+    };
+    match now.as_second() - created.as_second() {
+        seconds @ ..120 => format!("{}s", seconds.max(0)),
+        seconds @ ..7200 => format!("{}m", seconds / 60),
+        seconds @ ..172_800 => format!("{}h", seconds / 3600),
+        seconds => format!("{}d", seconds / 86400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_that_do_not_hold_say_why() {
+        let gateway = json!({"status": {"conditions": [
+            {"type": "Accepted", "status": "True", "reason": "Accepted"},
+            {"type": "Programmed", "status": "False", "reason": "AddressNotAssigned"},
+        ]}});
+        assert_eq!(
+            condition(&gateway),
+            "Accepted,Programmed=AddressNotAssigned"
+        );
+        let route = json!({"status": {"parents": [{"conditions": [{"type": "Accepted", "status": "True"}]}]}});
+        assert_eq!(condition(&route), "Accepted");
+        assert_eq!(
+            condition(&json!({"status": {"phase": "Running"}})),
+            "Running"
+        );
+        assert_eq!(condition(&json!({})), "");
+    }
+
+    #[test]
+    fn ages_are_told_in_their_largest_unit() {
+        let object = json!({"metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"}});
+        let created: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        for (seconds, expected) in [
+            (5, "5s"),
+            (300, "5m"),
+            (10_800, "3h"),
+            (432_000, "5d"),
+            (-5, "0s"),
+        ] {
+            let now = Timestamp::from_second(created.as_second() + seconds).unwrap();
+            assert_eq!(age(&object, now), expected);
+        }
+    }
+
+    #[test]
+    fn kinds_without_namespace_are_in_every_namespace() {
+        let node = json!({"metadata": {"name": "node1"}});
+        let pod = json!({"metadata": {"name": "web", "namespace": "shop"}});
+        assert!(is_in(&node, Some("default")) && is_in(&pod, Some("shop")) && is_in(&pod, None));
+        assert!(!is_in(&pod, Some("default")));
+    }
+}
