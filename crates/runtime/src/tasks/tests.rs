@@ -15,7 +15,8 @@ async fn a_panicking_task_is_counted_and_takes_nobody_with_it() {
     tasks.spawn("good", async move { other.notify_one() });
     done.notified().await;
     tasks.finished().await;
-    assert_eq!(panics(), before + 1);
+    // Not by exactly one: tasks of other tests panic on purpose, too.
+    assert!(panics() > before);
 }
 
 #[tokio::test]
