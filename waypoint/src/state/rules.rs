@@ -1,0 +1,118 @@
+//! What applies to one port of a service, compiled from routes, policies and plugins.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mesh::Str;
+use mesh::address::NamespacedHostname;
+use mesh::authz::{Attachment, Policy};
+use mesh::origin::Target;
+use mesh::plugin::{self, FailStrategy, Kind, Plugin};
+use mesh::route::{Route, Table};
+use mesh::service::Service;
+
+/// What applies to the requests for one port.
+#[derive(Debug, Default)]
+pub(crate) struct Rules {
+    /// Policies that decide, in no particular order.
+    pub(crate) policies: Arc<[Arc<Policy>]>,
+    /// Plugins, in the order they run.
+    pub(crate) plugins: Box<[Arc<Loaded>]>,
+    /// Routes.
+    pub(crate) routes: Table,
+}
+
+/// What applies to a service, by port.
+#[derive(Debug)]
+pub(super) struct ServiceRules {
+    ports: Box<[(u16, Arc<Rules>)]>,
+}
+
+impl ServiceRules {
+    pub(super) fn port(&self, port: u16) -> Option<&Arc<Rules>> {
+        self.ports
+            .iter()
+            .find(|(known, _)| *known == port)
+            .map(|(_, rules)| rules)
+    }
+}
+
+/// A plugin and what became of its module.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// What the user configured.
+    pub(crate) plugin: Arc<Plugin>,
+    /// The module, ready to run, or why it cannot.
+    pub(crate) module: Result<wasm_host::Plugin, Str>,
+}
+
+impl Loaded {
+    /// Whether requests pass when the plugin cannot run.
+    pub(crate) fn fails_open(&self) -> bool {
+        self.plugin.fail_strategy == FailStrategy::Open
+    }
+}
+
+impl fmt::Display for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.plugin.origin.fmt(f)
+    }
+}
+
+/// Everything that can be attached, as far as it is known.
+pub(super) struct Attachable<'a> {
+    pub(super) routes: &'a imbl::OrdMap<Str, Arc<Route>>,
+    pub(super) policies: &'a imbl::OrdMap<Str, Arc<Policy>>,
+    pub(super) plugins: &'a imbl::OrdMap<Str, Arc<Loaded>>,
+}
+
+impl Attachable<'_> {
+    /// Compiles what applies to a service.
+    pub(super) fn compile(&self, service: &Service) -> ServiceRules {
+        let policies = self.policies_of(Some(&service.key));
+        let ports = service.ports.iter().map(|port| {
+            let number = port.service_port;
+            let rules = Rules {
+                policies: policies.clone(),
+                plugins: self.plugins_of(Some(&service.key), number),
+                routes: Table::compile(&service.key, number, self.routes.values()),
+            };
+            (number, Arc::new(rules))
+        });
+        ServiceRules {
+            ports: ports.collect(),
+        }
+    }
+
+    /// Compiles what applies to workloads that are addressed themselves.
+    pub(super) fn compile_direct(&self) -> Rules {
+        Rules {
+            policies: self.policies_of(None),
+            plugins: self.plugins_of(None, 0),
+            routes: Table::default(),
+        }
+    }
+
+    fn policies_of(&self, service: Option<&NamespacedHostname>) -> Arc<[Arc<Policy>]> {
+        let applies = |policy: &&Arc<Policy>| match &policy.attachment {
+            Attachment::Targets(targets) => Target::covers(targets, service),
+            Attachment::Scope(_) => false,
+        };
+        self.policies.values().filter(applies).cloned().collect()
+    }
+
+    fn plugins_of(&self, service: Option<&NamespacedHostname>, port: u16) -> Box<[Arc<Loaded>]> {
+        let all = || self.plugins.values();
+        let order = plugin::chain(
+            all().map(|loaded| &loaded.plugin),
+            Kind::Http,
+            service,
+            port,
+        );
+        order
+            .iter()
+            .filter_map(|plugin| all().find(|loaded| Arc::ptr_eq(&loaded.plugin, plugin)))
+            .cloned()
+            .collect()
+    }
+}

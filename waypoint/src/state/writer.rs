@@ -1,0 +1,365 @@
+//! Applies what the control plane sends.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use mesh::Str;
+use mesh::address::NamespacedHostname;
+use mesh::authz::{Attachment, Policy};
+use mesh::convert::{self, Rejected};
+use mesh::origin::Target;
+use mesh::plugin::Plugin;
+use mesh::route::Route;
+use mesh::service::Service;
+use mesh::workload::Workload;
+use parking_lot::Mutex;
+use prost::Message;
+use proto::cairn::waypoint as wire;
+use proto::workload::{Address, address};
+use tokio::sync::{mpsc, watch};
+use xds::client::{Handler, Rejected as Refused, Resource, Update};
+
+use super::rules::Loaded;
+use super::{Snapshot, State};
+
+/// The one writer of a [`State`].
+///
+/// A new or changed plugin takes effect once its module is loaded: the writer asks for that on
+/// `loads`, and [`loaded`](Self::loaded) is the answer. Until then the plugin's last good version
+/// goes on, or, if there is none, the plugin is not there yet.
+pub struct Writer {
+    state: Arc<State>,
+    loads: mpsc::UnboundedSender<Load>,
+    /// The newest load asked for, by resource name, while it is not answered.
+    loading: BTreeMap<Str, u64>,
+    tickets: u64,
+    idle: watch::Sender<bool>,
+}
+
+/// A plugin whose module is to be loaded.
+#[derive(Debug)]
+pub struct Load {
+    /// Resource name.
+    pub name: Str,
+    /// Tells this load from earlier ones of the name.
+    pub ticket: u64,
+    /// What is to be loaded.
+    pub plugin: Arc<Plugin>,
+}
+
+/// A writer that both the xDS client and the loader hold; used on the control thread alone.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedWriter(Arc<Mutex<Writer>>);
+
+impl SharedWriter {
+    pub(crate) fn new(writer: Writer) -> Self {
+        Self(Arc::new(Mutex::new(writer)))
+    }
+
+    /// Calls the writer; nothing inside waits for anything.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Writer) -> T) -> T {
+        act(&mut self.0.lock())
+    }
+}
+
+impl Handler for SharedWriter {
+    fn apply(&mut self, type_url: &str, updates: Vec<Update>) -> Vec<Refused> {
+        self.with(|writer| writer.apply(type_url, updates))
+    }
+}
+
+impl fmt::Debug for Writer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Writer")
+            .field("loading", &self.loading)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an update touched.
+#[derive(Default)]
+struct Touched {
+    services: BTreeSet<NamespacedHostname>,
+    all: bool,
+}
+
+impl Touched {
+    fn targets(&mut self, targets: &[Target]) {
+        for target in targets {
+            match target {
+                Target::Waypoint => self.all = true,
+                Target::Service(key) => {
+                    self.services.insert(key.clone());
+                }
+            }
+        }
+    }
+
+    fn policy(&mut self, policy: &Policy) {
+        match &policy.attachment {
+            Attachment::Targets(targets) => self.targets(targets),
+            Attachment::Scope(_) => {}
+        }
+    }
+
+    fn route(&mut self, route: &Route) {
+        let parents = route.parents.iter().map(|parent| parent.service.clone());
+        self.services.extend(parents);
+    }
+}
+
+impl Writer {
+    /// A writer of `state`, and the loads it asks for.
+    pub fn new(state: Arc<State>) -> (Self, mpsc::UnboundedReceiver<Load>) {
+        // Unbounded because the writer cannot wait; bounded by the number of plugins, of which
+        // the loader takes the newest load each.
+        let (loads, asked) = mpsc::unbounded_channel();
+        let idle = watch::Sender::new(true);
+        (
+            Self {
+                state,
+                loads,
+                loading: BTreeMap::new(),
+                tickets: 0,
+                idle,
+            },
+            asked,
+        )
+    }
+
+    /// Whether no plugin is being loaded.
+    pub fn idle(&self) -> watch::Receiver<bool> {
+        self.idle.subscribe()
+    }
+
+    /// Takes what became of a load. An answer to a load that was overtaken is dropped.
+    ///
+    /// * `last` — nothing more will come for this load: the module is ready, or has failed.
+    pub(crate) fn loaded(
+        &mut self,
+        load: &Load,
+        module: Result<wasm_host::Plugin, Str>,
+        last: bool,
+    ) {
+        if self.loading.get(&load.name) != Some(&load.ticket) {
+            return;
+        }
+        if last {
+            self.loading.remove(&load.name);
+        }
+        let mut snapshot = Snapshot::clone(&self.state.current());
+        let mut touched = Touched::default();
+        let loaded = Arc::new(Loaded {
+            plugin: load.plugin.clone(),
+            module,
+        });
+        touched.targets(&loaded.plugin.targets);
+        if let Some(old) = snapshot.plugins.insert(load.name.clone(), loaded) {
+            touched.targets(&old.plugin.targets);
+        }
+        self.publish(snapshot, &touched);
+        self.idle.send_replace(self.loading.is_empty());
+    }
+
+    fn publish(&self, mut snapshot: Snapshot, touched: &Touched) {
+        if touched.all {
+            snapshot.compile_all();
+        }
+        // Also after `compile_all`, which knows only the services that were there before.
+        snapshot.compile(&touched.services);
+        self.state.publish(snapshot);
+    }
+
+    fn put(
+        &mut self,
+        snapshot: &mut Snapshot,
+        type_url: &str,
+        resource: &Resource,
+        touched: &mut Touched,
+    ) -> Result<(), Rejected> {
+        match type_url {
+            proto::ADDRESS_TYPE => put_address(snapshot, resource, touched),
+            proto::ROUTE_TYPE => put_route(snapshot, resource, touched),
+            proto::POLICY_TYPE => put_policy(snapshot, resource, touched),
+            proto::PLUGIN_TYPE => self.put_plugin(snapshot, resource, touched),
+            _ => Err(Rejected::new("type_url", "a type nobody asked for")),
+        }
+    }
+
+    fn put_plugin(
+        &mut self,
+        snapshot: &mut Snapshot,
+        resource: &Resource,
+        touched: &mut Touched,
+    ) -> Result<(), Rejected> {
+        let name = Str::from(resource.name.as_str());
+        let message = decode::<wire::Plugin>(resource);
+        let plugin = message.clone().and_then(Plugin::try_from);
+        match plugin {
+            Ok(plugin) => {
+                self.tickets += 1;
+                self.loading.insert(name.clone(), self.tickets);
+                self.idle.send_replace(false);
+                let load = Load {
+                    name,
+                    ticket: self.tickets,
+                    plugin: Arc::new(plugin),
+                };
+                // The loader lives as long as the process.
+                let _ = self.loads.send(load);
+                Ok(())
+            }
+            Err(why) => {
+                if !snapshot.plugins.contains_key(&name) {
+                    let message = message.unwrap_or_default();
+                    let plugin = Arc::new(convert::plugin::broken(&name, &message));
+                    touched.targets(&plugin.targets);
+                    let module = Err(why.to_string().into());
+                    snapshot
+                        .plugins
+                        .insert(name, Arc::new(Loaded { plugin, module }));
+                }
+                Err(why)
+            }
+        }
+    }
+
+    fn remove(
+        &mut self,
+        snapshot: &mut Snapshot,
+        type_url: &str,
+        name: &str,
+        touched: &mut Touched,
+    ) {
+        match type_url {
+            proto::ADDRESS_TYPE => {
+                snapshot.store.remove(name);
+                touched.services.extend(NamespacedHostname::parse(name));
+            }
+            proto::ROUTE_TYPE => {
+                if let Some(old) = snapshot.routes.remove(name) {
+                    touched.route(&old);
+                }
+            }
+            proto::POLICY_TYPE => {
+                if let Some(old) = snapshot.policies.remove(name) {
+                    touched.policy(&old);
+                }
+            }
+            proto::PLUGIN_TYPE => {
+                self.loading.remove(name);
+                self.idle.send_replace(self.loading.is_empty());
+                if let Some(old) = snapshot.plugins.remove(name) {
+                    touched.targets(&old.plugin.targets);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Handler for Writer {
+    fn apply(&mut self, type_url: &str, updates: Vec<Update>) -> Vec<Refused> {
+        let mut snapshot = Snapshot::clone(&self.state.current());
+        let mut touched = Touched::default();
+        let mut refused = vec![];
+        for update in updates {
+            match update {
+                Update::Remove(name) => self.remove(&mut snapshot, type_url, &name, &mut touched),
+                Update::Put(resource) => {
+                    let put = self.put(&mut snapshot, type_url, &resource, &mut touched);
+                    if let Err(why) = put {
+                        let reason = why.to_string();
+                        refused.push(Refused {
+                            name: resource.name,
+                            reason,
+                        });
+                    }
+                }
+            }
+        }
+        if type_url == proto::ADDRESS_TYPE {
+            snapshot.find_own();
+        }
+        self.publish(snapshot, &touched);
+        refused
+    }
+}
+
+fn put_address(
+    snapshot: &mut Snapshot,
+    resource: &Resource,
+    touched: &mut Touched,
+) -> Result<(), Rejected> {
+    let message = decode::<Address>(resource)?;
+    match message
+        .r#type
+        .ok_or_else(|| Rejected::new("type", "it is missing"))?
+    {
+        address::Type::Workload(workload) => {
+            let workload = Workload::try_from(workload).map_err(|why| why.within("workload"))?;
+            snapshot.store.upsert_workload(workload);
+        }
+        address::Type::Service(service) => {
+            let service = Service::try_from(service).map_err(|why| why.within("service"))?;
+            touched.services.insert(service.key.clone());
+            snapshot.store.upsert_service(service);
+        }
+    }
+    Ok(())
+}
+
+fn put_route(
+    snapshot: &mut Snapshot,
+    resource: &Resource,
+    touched: &mut Touched,
+) -> Result<(), Rejected> {
+    let name = Str::from(resource.name.as_str());
+    let message = decode::<wire::Route>(resource)?;
+    let route = Route::try_from(message.clone());
+    let (route, outcome) = match route {
+        Ok(route) => (Some(route), Ok(())),
+        Err(why) if snapshot.routes.contains_key(&name) => (None, Err(why)),
+        Err(why) => (convert::route::broken(&message, &why), Err(why)),
+    };
+    if let Some(route) = route {
+        touched.route(&route);
+        if let Some(old) = snapshot.routes.insert(name, Arc::new(route)) {
+            touched.route(&old);
+        }
+    }
+    outcome
+}
+
+fn put_policy(
+    snapshot: &mut Snapshot,
+    resource: &Resource,
+    touched: &mut Touched,
+) -> Result<(), Rejected> {
+    let name = Str::from(resource.name.as_str());
+    let message = decode::<wire::Policy>(resource);
+    let policy = message.clone().and_then(Policy::try_from);
+    let (policy, outcome) = match policy {
+        Ok(policy) => (Some(policy), Ok(())),
+        Err(why) if snapshot.policies.contains_key(&name) => (None, Err(why)),
+        Err(why) => (
+            Some(convert::policy::deny_all(
+                &name,
+                &message.unwrap_or_default(),
+            )),
+            Err(why),
+        ),
+    };
+    if let Some(policy) = policy {
+        touched.policy(&policy);
+        if let Some(old) = snapshot.policies.insert(name, Arc::new(policy)) {
+            touched.policy(&old);
+        }
+    }
+    outcome
+}
+
+fn decode<M: Message + Default>(resource: &Resource) -> Result<M, Rejected> {
+    M::decode(resource.bytes.clone()).map_err(|error| Rejected::new("resource", error))
+}

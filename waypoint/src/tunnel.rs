@@ -1,0 +1,145 @@
+//! Which destination does a CONNECT name, and what travels to it: HTTP, or bytes we do not read?
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use hbone::Authority;
+use hbone::server::{Connect, Rejected};
+use http::{HeaderMap, StatusCode};
+use mesh::service::AppProtocol;
+
+use crate::http::context::{Destination, Peer, Tunnel};
+use crate::sniff::{Protocol, sniff};
+use crate::state::Snapshot;
+use crate::worker::Worker;
+use crate::{http as l7, tcp};
+
+#[cfg(test)]
+mod tests;
+
+/// Why a CONNECT is refused.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// It makes no sense.
+    #[error(transparent)]
+    Malformed(#[from] Rejected),
+    /// Nothing this waypoint stands before has that address or name.
+    #[error("no service or workload of this waypoint is at {0}")]
+    Unknown(Authority),
+    /// The service does not have that port.
+    #[error("the service has no port {0}")]
+    NoPort(u16),
+}
+
+impl Refusal {
+    /// What the CONNECT is answered with.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::Malformed(_) => Rejected::STATUS,
+            Self::Unknown(_) | Self::NoPort(_) => StatusCode::NOT_FOUND,
+        }
+    }
+}
+
+/// Serves one CONNECT to its end.
+pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) {
+    let snapshot = worker.state.current();
+    let target = connect
+        .target()
+        .cloned()
+        .map_err(|rejected| Refusal::from(rejected.clone()));
+    let namespace = peer.id.namespace().unwrap_or_default();
+    let resolved = target.and_then(|target| {
+        let destination = resolve(&snapshot, &target, namespace)?;
+        Ok((destination, target))
+    });
+    let (destination, target) = match resolved {
+        Ok(resolved) => resolved,
+        Err(refusal) => {
+            tracing::info!(peer = %peer.id, from = %peer.addr, %refusal, "CONNECT refused");
+            // The peer may have given up meanwhile.
+            let _ = connect.refuse(refusal.status());
+            return;
+        }
+    };
+    let tunnel = Rc::new(Tunnel {
+        source: snapshot.peer(peer.addr.ip(), &peer.id),
+        asked: target.ip().map(|ip| SocketAddr::new(ip, target.port())),
+        worker,
+        peer,
+        destination,
+        upgrade: Default::default(),
+        series: Default::default(),
+    });
+    let declared = declared(&tunnel.destination);
+    if matches!(declared, AppProtocol::Tcp | AppProtocol::Tls) {
+        return tcp::serve_connect(tunnel, connect).await;
+    }
+    // Whoever sends requests is answered for each of them, so the tunnel itself comes up.
+    let Ok(stream) = connect.accept(HeaderMap::new()) else {
+        return;
+    };
+    let mut drain = tunnel.worker.drain.clone();
+    let sniffed = tokio::select! {
+        sniffed = sniff(stream, declared != AppProtocol::Unknown) => sniffed,
+        // A client that has said nothing yet is not in the middle of anything.
+        _ = drain.started() => return,
+    };
+    let sniffed = match sniffed {
+        Ok(sniffed) => sniffed,
+        Err(error) => {
+            tracing::debug!(%error, peer = %tunnel.peer.id, "tunnel broke before its first bytes");
+            return;
+        }
+    };
+    match sniffed {
+        (Protocol::Opaque, stream) => {
+            let (first, stream) = stream.into_parts();
+            tcp::serve(tunnel, first, stream).await;
+        }
+        (protocol, stream) => l7::server::serve(tunnel, stream, protocol).await,
+    }
+}
+
+/// Finds what a CONNECT names: a service by address or name, else a workload by address; in both
+/// cases one that this waypoint stands before.
+///
+/// * `namespace` — the client's, by its certificate: a service may be visible in its own alone.
+///
+/// # Errors
+/// See [`Refusal`].
+pub(crate) fn resolve(
+    snapshot: &Snapshot,
+    target: &Authority,
+    namespace: &str,
+) -> Result<Destination, Refusal> {
+    let port = target.port();
+    let service = match target {
+        Authority::Socket(addr) => snapshot.service_at(addr.ip().to_canonical(), namespace),
+        Authority::Host { host, .. } => snapshot.service_named(host, namespace),
+    };
+    if let Some(entry) = service {
+        let service = entry.service.clone();
+        return match service.port(port) {
+            Some(_) => Ok(Destination::Service(service, port)),
+            None => Err(Refusal::NoPort(port)),
+        };
+    }
+    let workload = target
+        .ip()
+        .and_then(|ip| snapshot.workload_at(ip.to_canonical()));
+    match workload {
+        Some(workload) => Ok(Destination::Workload(workload.clone(), port)),
+        None => Err(Refusal::Unknown(target.clone())),
+    }
+}
+
+/// What the port is declared to be; of workloads nothing is declared.
+fn declared(destination: &Destination) -> AppProtocol {
+    match destination {
+        Destination::Service(service, port) => service
+            .port(*port)
+            .map_or(AppProtocol::Unknown, |port| port.app_protocol),
+        Destination::Workload(..) => AppProtocol::Unknown,
+    }
+}

@@ -1,0 +1,20 @@
+//! The whole waypoint in one process: a real authority and a real xDS server on loopback, TLS and
+//! HBONE in, endpoints at addresses of 127.0.0.0/8.
+
+mod authority;
+mod backend;
+mod client;
+mod control;
+mod mesh;
+
+mod balancing;
+mod configuration;
+mod lifecycle;
+mod opaque;
+mod plugins;
+mod policy;
+mod requests;
+mod retries;
+mod routing;
+mod smuggling;
+mod upgrades;
