@@ -1,0 +1,125 @@
+//! Keeps what follows from the objects up to date: resources, statuses, manifests, findings.
+//!
+//! One task, so that there is one order of changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::deploy::files::Folder;
+use crate::finding::Board;
+use crate::object::{Handle, Objects};
+use crate::serve::{Client, ControlServer};
+use crate::translate::{Delta, Rejection, Translator};
+
+/// The section of the board that translation owns.
+const SECTION: &str = "translation";
+
+/// A resource at a proxy that could not use it: proxy, type, name.
+type Refused = (String, String, String);
+
+/// What follows from the objects, kept up to date.
+pub(crate) struct Reconciler {
+    pub(crate) handle: Handle,
+    pub(crate) translator: Translator,
+    pub(crate) server: Arc<ControlServer>,
+    pub(crate) folder: Folder,
+    pub(crate) board: Arc<Board>,
+    /// The revision of the objects that proxies have been told of.
+    pub(crate) published: watch::Sender<u64>,
+}
+
+impl Reconciler {
+    /// Follows the objects until there are none to follow any more.
+    pub(crate) async fn run(mut self) {
+        if self.handle.synced().await.is_err() {
+            return;
+        }
+        let mut objects = self.handle.subscribe();
+        let mut clients = self.server.clients_changed();
+        let mut refused = BTreeMap::new();
+        let view = objects.borrow_and_update().clone();
+        self.first(&view).await;
+        loop {
+            tokio::select! {
+                changed = objects.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let view = objects.borrow_and_update().clone();
+                    let delta = self.translator.update(&view);
+                    self.publish(&view, delta).await;
+                }
+                Ok(()) = clients.changed() => {
+                    let now = refusals(&self.server.clients());
+                    self.hear(&refused, &now).await;
+                    refused = now;
+                }
+            }
+        }
+    }
+
+    /// The first translation replaces whatever an earlier life has left.
+    async fn first(&mut self, view: &Objects) {
+        let delta = self.translator.update(view);
+        self.server.catalogs().replace(self.translator.resources());
+        if let Err(error) = self.folder.restore(&self.translator.manifests()) {
+            tracing::error!(error = %runtime::report(&error), "waypoints are not deployed");
+        }
+        self.publish(view, Delta { resources: Default::default(), ..delta }).await;
+    }
+
+    async fn publish(&mut self, view: &Objects, delta: Delta) {
+        self.server.catalogs().apply(&delta.resources);
+        for (gateway, manifests) in &delta.manifests {
+            if let Err(error) = self.folder.put(gateway, manifests) {
+                tracing::error!(%gateway, error = %runtime::report(&error), "not deployed");
+            }
+        }
+        let now = Timestamp::now();
+        let statuses: Vec<_> = delta
+            .statuses
+            .into_iter()
+            .filter_map(|(key, status)| {
+                let old = view.find(&key)?.status.clone();
+                let new = status.written_over(old.as_deref(), now);
+                (new.as_ref() != old.as_deref()).then_some((key, new))
+            })
+            .collect();
+        // Places of objects may move without the objects changing, so findings are said anew.
+        self.board.set(SECTION, self.translator.findings(view));
+        if !statuses.is_empty() && self.handle.set_statuses(statuses).await.is_err() {
+            tracing::debug!("statuses come too late, control is ending");
+        }
+        self.published.send_replace(view.revision());
+    }
+
+    /// Takes note of what proxies refuse, and of what they no longer do.
+    async fn hear(&mut self, before: &BTreeMap<Refused, String>, now: &BTreeMap<Refused, String>) {
+        let view = self.handle.objects();
+        let new = now.iter().filter(|(at, reason)| before.get(*at) != Some(*reason));
+        let new: Vec<_> = new.map(|(at, reason)| (at, Some(reason.as_str()))).collect();
+        let over = before.keys().filter(|at| !now.contains_key(*at)).map(|at| (at, None));
+        for ((proxy, type_url, name), reason) in new.into_iter().chain(over) {
+            let rejection = Rejection { proxy, type_url, name, reason };
+            let delta = self.translator.reject(&rejection);
+            self.publish(&view, delta).await;
+        }
+    }
+}
+
+fn refusals(clients: &[Client]) -> BTreeMap<Refused, String> {
+    let of = |client: &Client| {
+        let proxy = client.audience.to_string();
+        let types = client.types.clone();
+        types.into_iter().flat_map(move |(type_url, state)| {
+            let proxy = proxy.clone();
+            state.rejected.into_iter().map(move |rejected| {
+                ((proxy.clone(), type_url.clone(), rejected.resource), rejected.reason)
+            })
+        })
+    };
+    clients.iter().flat_map(of).collect()
+}
