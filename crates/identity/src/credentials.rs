@@ -3,9 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue};
+use tonic::metadata::{AsciiMetadataKey, AsciiMetadataValue, KeyAndValueRef, MetadataMap};
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
+
+use crate::Error;
 
 #[cfg(test)]
 mod tests;
@@ -56,17 +58,33 @@ impl Credentials {
         self
     }
 
-    /// The token as it is now.
+    /// What a call made now has to carry.
     ///
-    /// Reading blocks, for a file of a kilobyte in memory.
-    fn token(&self) -> Result<Option<String>, String> {
+    /// Reading the token's file blocks, for a kilobyte in memory.
+    ///
+    /// # Errors
+    /// [`Error::Token`] when the token cannot be read.
+    pub fn metadata(&self) -> Result<MetadataMap, Error> {
+        let mut metadata = MetadataMap::new();
+        if let Some(token) = self.token()? {
+            let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}")).map_err(|_| {
+                Error::Token { reason: "it holds characters no token has".to_owned() }
+            })?;
+            value.set_sensitive(true);
+            metadata.insert("authorization", value);
+        }
+        metadata.insert("clusterid", self.cluster_id.clone());
+        for (name, value) in &self.headers {
+            metadata.insert(name.clone(), value.clone());
+        }
+        Ok(metadata)
+    }
+
+    fn token(&self) -> Result<Option<String>, Error> {
         match &self.token {
             Token::File(path) => match std::fs::read_to_string(path) {
                 Ok(token) => Ok(Some(token.trim().to_owned())),
-                Err(error) => Err(format!(
-                    "the token in {} cannot be read: {error}",
-                    path.display()
-                )),
+                Err(error) => Err(Error::Token { reason: format!("{}: {error}", path.display()) }),
             },
             Token::Literal(token) => Ok(Some(token.clone())),
             Token::None => Ok(None),
@@ -76,16 +94,12 @@ impl Credentials {
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let own = self.metadata().map_err(|error| Status::unauthenticated(error.to_string()))?;
         let metadata = request.metadata_mut();
-        if let Some(token) = self.token().map_err(Status::unauthenticated)? {
-            let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}"))
-                .map_err(|_| Status::unauthenticated("the token holds characters no token has"))?;
-            value.set_sensitive(true);
-            metadata.insert("authorization", value);
-        }
-        metadata.insert("clusterid", self.cluster_id.clone());
-        for (name, value) in &self.headers {
-            metadata.insert(name.clone(), value.clone());
+        for entry in own.iter() {
+            if let KeyAndValueRef::Ascii(name, value) = entry {
+                metadata.insert(name.clone(), value.clone());
+            }
         }
         Ok(request)
     }

@@ -88,6 +88,12 @@ pub enum Error {
         /// How long we waited.
         seconds: u64,
     },
+    /// The bearer token cannot be had.
+    #[error("the token for the control plane cannot be used: {reason}")]
+    Token {
+        /// Where it should be, and why it is not.
+        reason: String,
+    },
     /// rustls does not accept what we give it.
     #[error("no TLS configuration can be made")]
     Tls {

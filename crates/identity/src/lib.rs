@@ -27,7 +27,7 @@ pub mod keyring;
 pub mod verify;
 
 mod error;
-mod pem;
+pub mod pem;
 
 #[cfg(test)]
 mod test_authority;

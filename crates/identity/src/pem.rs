@@ -1,4 +1,4 @@
-//! Certificates as text: the only form the certificate authority and the config dump speak.
+//! Certificates as text: the form in which authorities, files and the config dump hold them.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,12 +9,15 @@ use rustls_pki_types::pem::{self, PemObject};
 const LINE: usize = 64;
 
 /// Reads every certificate of `text`, ignoring other sections.
-pub(crate) fn read(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+///
+/// # Errors
+/// When a section is cut short or is not base64.
+pub fn read(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
     CertificateDer::pem_slice_iter(text).collect()
 }
 
 /// Writes a certificate as PEM.
-pub(crate) fn write(certificate: &CertificateDer<'_>) -> String {
+pub fn write(certificate: &CertificateDer<'_>) -> String {
     let body = STANDARD.encode(certificate);
     let mut text = String::with_capacity(body.len() + body.len() / LINE + 56);
     text.push_str("-----BEGIN CERTIFICATE-----\n");
