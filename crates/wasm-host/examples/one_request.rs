@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use wasm_host::{
-    HeaderMap, Headers, Host, HostSettings, LogRecord, Map, Outcome, Plugin, PluginConfig, PluginHost,
-    StreamHost,
+    HeaderMap, Headers, Host, HostSettings, LogRecord, Map, Outcome, Plugin, PluginConfig,
+    PluginHost, StreamHost,
 };
 
 /// The proxy outside any stream: here, a log.
@@ -18,7 +18,10 @@ struct Terminal;
 
 impl PluginHost for Terminal {
     fn log(&self, record: &LogRecord<'_>) {
-        println!("{:?} from {}: {}", record.level, record.plugin, record.message);
+        println!(
+            "{:?} from {}: {}",
+            record.level, record.plugin, record.message
+        );
     }
 }
 
@@ -47,15 +50,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     // Once per process, and per module.
     let host = Host::new(HostSettings::default())?;
     let module = host.compile(&module)?;
-    println!("ABI {}, callbacks: {}", module.abi_version(), module.callbacks().collect::<Vec<_>>().join(" "));
-    let plugin = Plugin::new(module, PluginConfig { name: "demo".to_owned(), configuration, ..PluginConfig::default() });
+    println!(
+        "ABI {}, callbacks: {}",
+        module.abi_version(),
+        module.callbacks().collect::<Vec<_>>().join(" ")
+    );
+    let plugin = Plugin::new(
+        module,
+        PluginConfig {
+            name: "demo".to_owned(),
+            configuration,
+            ..PluginConfig::default()
+        },
+    );
 
     // Once per worker.
     let vm = plugin.instantiate(Rc::new(Terminal))?;
 
     // Once per request.
     let mut exchange = Exchange {
-        request: [(":method", "GET"), (":path", "/"), (":authority", "example.org")].into_iter().collect(),
+        request: [
+            (":method", "GET"),
+            (":path", "/"),
+            (":authority", "example.org"),
+        ]
+        .into_iter()
+        .collect(),
         response: Headers::new(),
     };
     let mut stream = vm.new_stream();
@@ -63,8 +83,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         Outcome::LocalResponse(answer) => println!("answered by the filter: {answer:?}"),
         outcome => {
             println!("after the request headers: {outcome:?}");
-            exchange.response = [(":status", "200"), ("content-type", "text/plain")].into_iter().collect();
-            println!("after the response headers: {:?}", stream.on_response_headers(&mut exchange, true));
+            exchange.response = [(":status", "200"), ("content-type", "text/plain")]
+                .into_iter()
+                .collect();
+            println!(
+                "after the response headers: {:?}",
+                stream.on_response_headers(&mut exchange, true)
+            );
         }
     }
     stream.finish(&mut exchange)?;

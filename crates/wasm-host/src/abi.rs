@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// What a host function answers ("proxy_status_t"). Values the specification lists but no host
+/// What a host function answers (`proxy_status_t`). Values the specification lists but no host
 /// function here returns are left out.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[repr(u32)]
@@ -241,7 +241,11 @@ impl Action {
 
     /// Reads the value of a trailers callback.
     pub(crate) fn from_trailers(raw: u32) -> Self {
-        if raw == 0 { Self::Continue } else { Self::Pause(Pause::Stop) }
+        if raw == 0 {
+            Self::Continue
+        } else {
+            Self::Pause(Pause::Stop)
+        }
     }
 }
 
@@ -278,7 +282,10 @@ mod tests {
         assert_eq!(read(3), Action::Pause(Pause::Buffer));
         assert_eq!(read(4), Action::Pause(Pause::Stop));
         assert_eq!(read(u32::MAX), Action::Pause(Pause::Stop));
-        assert_eq!(Action::from_headers(1, true), Action::Pause(Pause::HoldHeaders));
+        assert_eq!(
+            Action::from_headers(1, true),
+            Action::Pause(Pause::HoldHeaders)
+        );
     }
 
     #[test]

@@ -271,10 +271,18 @@ impl LogRecord<'_> {
         let (plugin, message) = (self.plugin, self.message);
         let (stream, request_id) = (self.stream.map(|s| s.0), self.request_id);
         match self.level {
-            LogLevel::Trace => tracing::trace!(target: "wasm", plugin, stream, request_id, "{message}"),
-            LogLevel::Debug => tracing::debug!(target: "wasm", plugin, stream, request_id, "{message}"),
-            LogLevel::Info => tracing::info!(target: "wasm", plugin, stream, request_id, "{message}"),
-            LogLevel::Warn => tracing::warn!(target: "wasm", plugin, stream, request_id, "{message}"),
+            LogLevel::Trace => {
+                tracing::trace!(target: "wasm", plugin, stream, request_id, "{message}");
+            }
+            LogLevel::Debug => {
+                tracing::debug!(target: "wasm", plugin, stream, request_id, "{message}");
+            }
+            LogLevel::Info => {
+                tracing::info!(target: "wasm", plugin, stream, request_id, "{message}");
+            }
+            LogLevel::Warn => {
+                tracing::warn!(target: "wasm", plugin, stream, request_id, "{message}");
+            }
             LogLevel::Error | LogLevel::Critical => {
                 tracing::error!(target: "wasm", plugin, stream, request_id, "{message}");
             }

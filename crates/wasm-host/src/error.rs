@@ -34,10 +34,12 @@ pub enum Error {
         why: String,
     },
     /// The bytes are a component, which is something else than a module.
-    #[error("a WebAssembly component: proxy-wasm filters are core modules (for Rust, target wasm32-unknown-unknown or wasm32-wasip1)")]
+    #[error(
+        "a WebAssembly component: proxy-wasm filters are core modules (for Rust, target wasm32-unknown-unknown or wasm32-wasip1)"
+    )]
     Component,
     /// The module does not say which version of the ABI it follows.
-    #[error("not a proxy-wasm filter of a known version: it exports none of proxy_abi_version_0_1_0, _0_2_0, _0_2_1{}", exports_other(.found))]
+    #[error("not a proxy-wasm filter of a known version: it exports none of proxy_abi_version_0_1_0, _0_2_0, _0_2_1{}", other_marker(.found.as_deref()))]
     NoAbiVersion {
         /// A marker export of a version not known here.
         found: Option<String>,
@@ -63,8 +65,8 @@ pub enum Error {
     Compile(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-fn exports_other(found: &Option<String>) -> String {
-    found.as_ref().map_or_else(String::new, |marker| format!(" (but {marker})"))
+fn other_marker(found: Option<&str>) -> String {
+    found.map_or_else(String::new, |marker| format!(" (but {marker})"))
 }
 
 /// Why a plugin did not start.
@@ -75,19 +77,19 @@ pub enum StartError {
     #[error("the filter did not start")]
     Trapped(#[source] Arc<Trap>),
     /// `proxy_on_vm_start` returned false.
-    #[error("the filter refused to start{}", because(.said))]
+    #[error("the filter refused to start{}", because(.said.as_deref()))]
     StartRefused {
         /// The last line it logged as a warning or error.
         said: Option<String>,
     },
     /// `proxy_on_configure` returned false.
-    #[error("the filter refused its configuration{}", because(.said))]
+    #[error("the filter refused its configuration{}", because(.said.as_deref()))]
     ConfigurationRefused {
         /// The last line it logged as a warning or error.
         said: Option<String>,
     },
 }
 
-fn because(line: &Option<String>) -> String {
-    line.as_ref().map_or_else(String::new, |line| format!(": {line}"))
+fn because(said: Option<&str>) -> String {
+    said.map_or_else(String::new, |line| format!(": {line}"))
 }

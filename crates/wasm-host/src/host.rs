@@ -57,7 +57,9 @@ pub(crate) struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("settings", &self.settings).finish_non_exhaustive()
+        f.debug_struct("Inner")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,11 +71,21 @@ impl Host {
     pub fn new(settings: HostSettings) -> Result<Self, Error> {
         let engine = Engine::new(&config(&settings)).map_err(|e| Error::Engine(e.into()))?;
         let functions = HostFunctions::new(&engine).map_err(|e| Error::Engine(e.into()))?;
-        let ticker = Ticker::start(engine.clone(), settings.tick.max(Duration::from_micros(100)))
-            .map_err(|e| Error::Engine(e.into()))?;
+        let ticker = Ticker::start(
+            engine.clone(),
+            settings.tick.max(Duration::from_micros(100)),
+        )
+        .map_err(|e| Error::Engine(e.into()))?;
         let shared = Registry::default();
         let started = Instant::now();
-        Ok(Self(Arc::new(Inner { engine, functions, settings, shared, ticker, started })))
+        Ok(Self(Arc::new(Inner {
+            engine,
+            functions,
+            settings,
+            shared,
+            ticker,
+            started,
+        })))
     }
 
     /// Checks and compiles a module. Takes from milliseconds to seconds of several processors, so
@@ -103,7 +115,10 @@ fn config(settings: &HostSettings) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(settings.stack)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
-        .wasm_features(WasmFeatures::SIMD | WasmFeatures::BULK_MEMORY | WasmFeatures::REFERENCE_TYPES, true);
+        .wasm_features(
+            WasmFeatures::SIMD | WasmFeatures::BULK_MEMORY | WasmFeatures::REFERENCE_TYPES,
+            true,
+        );
     let off = WasmFeatures::MEMORY64
         | WasmFeatures::MULTI_MEMORY
         | WasmFeatures::TAIL_CALL

@@ -61,7 +61,9 @@ pub(crate) struct HostFunctions {
 
 impl fmt::Debug for HostFunctions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HostFunctions").field("modules", &self.signatures.len()).finish_non_exhaustive()
+        f.debug_struct("HostFunctions")
+            .field("modules", &self.signatures.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -105,7 +107,10 @@ use {define, param, param_name};
 
 impl HostFunctions {
     pub(crate) fn new(engine: &Engine) -> wasmtime::Result<Self> {
-        let mut functions = Self { linker: Linker::new(engine), signatures: HashMap::new() };
+        let mut functions = Self {
+            linker: Linker::new(engine),
+            signatures: HashMap::new(),
+        };
         functions.add_plugin_functions()?;
         functions.add_stream_functions()?;
         functions.add_shared_functions()?;
@@ -127,8 +132,13 @@ impl HostFunctions {
     /// Returns the functions of one module with their types, by name.
     #[cfg(test)]
     pub(crate) fn of(&self, module: &str) -> Vec<(&'static str, &str)> {
-        let mut functions: Vec<_> =
-            self.signatures.get(module).into_iter().flatten().map(|(name, ty)| (*name, ty.as_str())).collect();
+        let mut functions: Vec<_> = self
+            .signatures
+            .get(module)
+            .into_iter()
+            .flatten()
+            .map(|(name, ty)| (*name, ty.as_str()))
+            .collect();
         functions.sort_unstable();
         functions
     }
@@ -139,7 +149,11 @@ impl HostFunctions {
         params: &[&str],
         function: impl IntoFunc<State, P, R>,
     ) -> wasmtime::Result<()> {
-        self.add_typed((module, name), format!("({}) -> i32", params.join(", ")), function)
+        self.add_typed(
+            (module, name),
+            format!("({}) -> i32", params.join(", ")),
+            function,
+        )
     }
 
     fn add_typed<P, R>(
@@ -149,7 +163,10 @@ impl HostFunctions {
         function: impl IntoFunc<State, P, R>,
     ) -> wasmtime::Result<()> {
         self.linker.func_wrap(module, name, function)?;
-        self.signatures.entry(module).or_default().insert(name, signature);
+        self.signatures
+            .entry(module)
+            .or_default()
+            .insert(name, signature);
         Ok(())
     }
 
@@ -263,11 +280,18 @@ impl HostFunctions {
     fn add_emscripten(&mut self) -> wasmtime::Result<()> {
         let notify = ("env", "emscripten_notify_memory_growth");
         self.add_typed(notify, "(i32) -> ()".to_owned(), |_: u32| ())?;
-        self.add(("env", "pthread_equal"), &["i32", "i32"], |a: u32, b: u32| u32::from(a == b))
+        self.add(
+            ("env", "pthread_equal"),
+            &["i32", "i32"],
+            |a: u32, b: u32| u32::from(a == b),
+        )
     }
 
     /// Defines a function without parameters once more, for modules that expect no result.
-    pub(crate) fn define_without_result(&self, linker: &mut Linker<State>, name: &str) -> wasmtime::Result<()> {
+    pub(crate) fn define_without_result(
+        linker: &mut Linker<State>,
+        name: &str,
+    ) -> wasmtime::Result<()> {
         type Function = fn(&mut Call<'_>) -> Answer;
         let known: [(&'static str, Function); 4] = [
             ("proxy_done", context::done),

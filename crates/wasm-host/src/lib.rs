@@ -1,3 +1,8 @@
+//! Runs proxy-wasm filters on wasmtime, behind two traits that a proxy implements.
+//!
+//! Must never hold types of an HTTP library, of Kubernetes or of a mesh, an async runtime, or code
+//! that fetches modules. Tested with guests written as text, and with filters the Rust SDK built.
+//!
 #![doc = include_str!("../README.md")]
 
 pub(crate) mod abi;
@@ -18,8 +23,8 @@ mod vm;
 
 pub use abi::{AbiVersion, Body, CallId, Direction, LogLevel, Map, MetricKind, Pause, StreamId};
 pub use embed::{
-    Buffer, CallRefused, CalloutEvent, GrpcCall, GrpcMethod, HeaderMap, Headers, HttpCall, LogRecord,
-    LogSource, MetricId, Notice, PluginHost, QueueNotifier, Refused, StreamHost, Value,
+    Buffer, CallRefused, CalloutEvent, GrpcCall, GrpcMethod, HeaderMap, Headers, HttpCall,
+    LogRecord, LogSource, MetricId, Notice, PluginHost, QueueNotifier, Refused, StreamHost, Value,
 };
 pub use error::{Error, StartError};
 pub use host::{Host, HostSettings};

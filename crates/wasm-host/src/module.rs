@@ -11,7 +11,7 @@ use wasmtime::{ExternType, FuncType, InstancePre, Linker, ValType};
 use crate::abi::AbiVersion;
 use crate::error::Error;
 use crate::host;
-use crate::hostcalls::wasi;
+use crate::hostcalls::{HostFunctions, wasi};
 use crate::module::inspect::Inspection;
 use crate::vm::State;
 use crate::vm::exports::{ALLOCATORS, CALLBACKS};
@@ -44,7 +44,10 @@ impl Module {
 
     /// Returns the callbacks it exports, in the order of the ABI.
     pub fn callbacks(&self) -> impl Iterator<Item = &'static str> {
-        CALLBACKS.iter().map(|callback| callback.name).filter(|name| self.0.exports(name))
+        CALLBACKS
+            .iter()
+            .map(|callback| callback.name)
+            .filter(|name| self.0.exports(name))
     }
 
     pub(crate) fn compiled(&self) -> &Compiled {
@@ -63,7 +66,12 @@ pub(crate) struct Compiled {
 
 impl fmt::Debug for Compiled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { abi_version, sha256, size, .. } = self;
+        let Self {
+            abi_version,
+            sha256,
+            size,
+            ..
+        } = self;
         f.debug_struct("Compiled")
             .field("sha256", sha256)
             .field("abi_version", abi_version)
@@ -77,12 +85,18 @@ impl Compiled {
     pub(crate) fn new(host: Arc<host::Inner>, bytes: &[u8]) -> Result<Self, Error> {
         let limit = host.settings.module_bytes;
         if bytes.len() > limit {
-            return Err(Error::TooLarge { size: bytes.len(), limit });
+            return Err(Error::TooLarge {
+                size: bytes.len(),
+                limit,
+            });
         }
         let inspection = Inspection::of(bytes)?;
         let limit = host.settings.module_functions;
         if inspection.functions > limit {
-            return Err(Error::TooManyFunctions { count: inspection.functions, limit });
+            return Err(Error::TooManyFunctions {
+                count: inspection.functions,
+                limit,
+            });
         }
         let abi_version = inspection.abi_version()?;
         inspection.require_exports()?;
@@ -94,9 +108,17 @@ impl Compiled {
             .map_err(|e| Error::Compile(e.into()))?;
         check_callbacks(&module)?;
         let linker = link(&host, &module)?;
-        let instance = linker.instantiate_pre(&module).map_err(|e| Error::Compile(e.into()))?;
+        let instance = linker
+            .instantiate_pre(&module)
+            .map_err(|e| Error::Compile(e.into()))?;
         let sha256 = hexadecimal(&Sha256::digest(bytes));
-        Ok(Self { host, instance, abi_version, sha256, size: bytes.len() })
+        Ok(Self {
+            host,
+            instance,
+            abi_version,
+            sha256,
+            size: bytes.len(),
+        })
     }
 
     pub(crate) fn exports(&self, name: &str) -> bool {
@@ -112,7 +134,9 @@ impl Compiled {
 /// Checks that callbacks have the types they will be called with.
 fn check_callbacks(module: &wasmtime::Module) -> Result<(), Error> {
     for callback in CALLBACKS {
-        let Some(export) = module.get_export(callback.name) else { continue };
+        let Some(export) = module.get_export(callback.name) else {
+            continue;
+        };
         let found = describe(&export);
         if !callback.types.contains(&found.as_str()) {
             return Err(Error::WrongType {
@@ -123,11 +147,17 @@ fn check_callbacks(module: &wasmtime::Module) -> Result<(), Error> {
         }
     }
     for allocator in ALLOCATORS {
-        let Some(export) = module.get_export(allocator) else { continue };
+        let Some(export) = module.get_export(allocator) else {
+            continue;
+        };
         let (found, expected) = (describe(&export), "(i32) -> i32");
         if found != expected {
             let (name, expected) = (format!("export {allocator}"), expected.to_owned());
-            return Err(Error::WrongType { name, found, expected });
+            return Err(Error::WrongType {
+                name,
+                found,
+                expected,
+            });
         }
     }
     match module.get_export("memory") {
@@ -146,13 +176,16 @@ fn link(host: &host::Inner, module: &wasmtime::Module) -> Result<Linker<State>, 
     linker.allow_shadowing(true);
     for import in module.imports() {
         let (from, name) = (import.module(), import.name());
-        let ExternType::Func(wanted) = import.ty() else { continue };
+        let ExternType::Func(wanted) = import.ty() else {
+            continue;
+        };
         let found = describe(&import.ty());
         match host.functions.signature(from, name) {
             Some(offered) if offered == found => {}
             // SDKs of 2020 import these without a result, as the specification had it.
             Some("() -> i32") if found == "() -> ()" => {
-                host.functions.define_without_result(&mut linker, name).map_err(|e| Error::Compile(e.into()))?;
+                HostFunctions::define_without_result(&mut linker, name)
+                    .map_err(|e| Error::Compile(e.into()))?;
             }
             Some(offered) => {
                 return Err(Error::WrongType {
@@ -161,7 +194,8 @@ fn link(host: &host::Inner, module: &wasmtime::Module) -> Result<Linker<State>, 
                     expected: offered.to_owned(),
                 });
             }
-            None => wasi::define_stub(&mut linker, from, name, &wanted).map_err(|e| Error::Compile(e.into()))?,
+            None => wasi::define_stub(&mut linker, from, name, &wanted)
+                .map_err(|e| Error::Compile(e.into()))?,
         }
     }
     Ok(linker)
@@ -180,7 +214,10 @@ fn describe(of: &ExternType) -> String {
 
 fn describe_func(func: &FuncType) -> String {
     let list = |types: &mut dyn Iterator<Item = ValType>| {
-        types.map(|ty| ty.to_string()).collect::<Vec<_>>().join(", ")
+        types
+            .map(|ty| ty.to_string())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let params = list(&mut func.params());
     let results = list(&mut func.results());

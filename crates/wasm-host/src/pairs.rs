@@ -3,6 +3,9 @@
 //! `u32 n`, then n × (`u32 name length`, `u32 value length`), then n × (name, NUL, value, NUL),
 //! little-endian; an empty map is nothing at all, one NUL, or `u32 0`.
 
+/// A name and its value.
+pub(crate) type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Why bytes from a guest are no map.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Malformed {
@@ -58,7 +61,10 @@ fn length(bytes: &[u8]) -> u32 {
 }
 
 /// Serialises pairs into `out`, replacing what was there.
-pub(crate) fn write<'p>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone) {
+pub(crate) fn write<'p>(
+    out: &mut Vec<u8>,
+    pairs: impl Iterator<Item = (&'p [u8], &'p [u8])> + Clone,
+) {
     let mut writer = Writer::new(out);
     for (name, value) in pairs.clone() {
         writer.size(name, value);
@@ -73,7 +79,7 @@ pub(crate) fn write<'p>(out: &mut Vec<u8>, pairs: impl Iterator<Item = (&'p [u8]
 ///
 /// The count is checked before anything is allocated, and the buffer must end exactly where the
 /// last value does.
-pub(crate) fn read(bytes: &[u8], max_pairs: usize) -> Result<Vec<(&[u8], &[u8])>, Malformed> {
+pub(crate) fn read(bytes: &[u8], max_pairs: usize) -> Result<Vec<Pair<'_>>, Malformed> {
     if bytes.is_empty() || bytes == [0] {
         return Ok(Vec::new());
     }
@@ -83,7 +89,9 @@ pub(crate) fn read(bytes: &[u8], max_pairs: usize) -> Result<Vec<(&[u8], &[u8])>
         return Err(Malformed::TooLarge);
     }
     let table_size = count.checked_mul(8).ok_or(Malformed::TooLarge)?;
-    let (mut table, mut contents) = rest.split_at_checked(table_size).ok_or(Malformed::Inconsistent)?;
+    let (mut table, mut contents) = rest
+        .split_at_checked(table_size)
+        .ok_or(Malformed::Inconsistent)?;
     let mut pairs = Vec::with_capacity(count);
     for _ in 0..count {
         let (name_length, more) = take_u32(table).ok_or(Malformed::Inconsistent)?;
@@ -94,7 +102,11 @@ pub(crate) fn read(bytes: &[u8], max_pairs: usize) -> Result<Vec<(&[u8], &[u8])>
         contents = more;
         pairs.push((name, value));
     }
-    if contents.is_empty() { Ok(pairs) } else { Err(Malformed::Inconsistent) }
+    if contents.is_empty() {
+        Ok(pairs)
+    } else {
+        Err(Malformed::Inconsistent)
+    }
 }
 
 fn take_u32(bytes: &[u8]) -> Option<(u32, &[u8])> {
@@ -146,7 +158,11 @@ mod tests {
     #[test]
     fn every_truncation_and_every_surplus_is_refused() {
         for end in 2..EXAMPLE.len() {
-            assert_eq!(read(&EXAMPLE[..end], 9), Err(Malformed::Inconsistent), "{end}");
+            assert_eq!(
+                read(&EXAMPLE[..end], 9),
+                Err(Malformed::Inconsistent),
+                "{end}"
+            );
         }
         let surplus = [EXAMPLE, b"\0"].concat();
         assert_eq!(read(&surplus, 9), Err(Malformed::Inconsistent));
@@ -165,6 +181,9 @@ mod tests {
         assert_eq!(read(b"\xff\xff\xff\xff", 1024), Err(Malformed::TooLarge));
         assert_eq!(read(b"\x00\x04\0\0", 1024), Err(Malformed::Inconsistent));
         assert_eq!(read(b"\x01\x04\0\0", 1024), Err(Malformed::TooLarge));
-        assert_eq!(read(b"\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\0\0", 9), Err(Malformed::Inconsistent));
+        assert_eq!(
+            read(b"\x01\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\0\0", 9),
+            Err(Malformed::Inconsistent)
+        );
     }
 }

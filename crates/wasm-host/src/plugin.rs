@@ -50,10 +50,22 @@ impl Plugin {
     /// Joins a module and its configuration. Nothing runs yet.
     pub fn new(module: Module, config: PluginConfig) -> Self {
         let host = &module.compiled().host;
-        let Limits { start, configure, callback, tick, .. } = config.limits;
-        host.ticker.expect_runs_of(crate::vm::longest_run(start.max(configure).max(callback).max(tick)));
+        let Limits {
+            start,
+            configure,
+            callback,
+            tick,
+            ..
+        } = config.limits;
+        host.ticker.expect_runs_of(crate::vm::longest_run(
+            start.max(configure).max(callback).max(tick),
+        ));
         let space = host.shared.open(&config.tenant, &config.vm_id);
-        Self(Arc::new(Configured { module, config, space }))
+        Self(Arc::new(Configured {
+            module,
+            config,
+            space,
+        }))
     }
 
     /// Returns the name it was given.

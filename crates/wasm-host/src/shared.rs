@@ -57,7 +57,10 @@ struct Queue {
 
 impl fmt::Debug for Queue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queue").field("vm_id", &self.vm_id).field("items", &self.items.len()).finish_non_exhaustive()
+        f.debug_struct("Queue")
+            .field("vm_id", &self.vm_id)
+            .field("items", &self.items.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -69,11 +72,14 @@ impl Registry {
     pub(crate) fn open(&self, tenant: &str, vm_id: &str) -> Arc<Space> {
         let mut tenants = self.0.lock();
         tenants.retain(|_, tenant| tenant.strong_count() > 0);
-        let owner = tenants.get(tenant).and_then(Weak::upgrade).unwrap_or_else(|| {
-            let fresh = Arc::new(Tenant::default());
-            tenants.insert(tenant.to_owned(), Arc::downgrade(&fresh));
-            fresh
-        });
+        let owner = tenants
+            .get(tenant)
+            .and_then(Weak::upgrade)
+            .unwrap_or_else(|| {
+                let fresh = Arc::new(Tenant::default());
+                tenants.insert(tenant.to_owned(), Arc::downgrade(&fresh));
+                fresh
+            });
         drop(tenants);
         let mut spaces = owner.spaces.lock();
         if let Some(space) = spaces.get(vm_id).and_then(Weak::upgrade) {
@@ -94,9 +100,15 @@ impl Drop for Space {
     fn drop(&mut self) {
         let mut spaces = self.tenant.spaces.lock();
         // A successor may have been opened between our last reference going and this.
-        if spaces.get(&self.vm_id).is_some_and(|space| space.strong_count() == 0) {
+        if spaces
+            .get(&self.vm_id)
+            .is_some_and(|space| space.strong_count() == 0)
+        {
             spaces.remove(&self.vm_id);
-            self.tenant.queues.lock().retain(|_, queue| queue.vm_id != self.vm_id);
+            self.tenant
+                .queues
+                .lock()
+                .retain(|_, queue| queue.vm_id != self.vm_id);
         }
     }
 }
@@ -105,14 +117,22 @@ impl Space {
     /// Returns a datum and the number of its last write.
     pub(crate) fn get(&self, key: &[u8]) -> Option<(Arc<[u8]>, u32)> {
         let data = self.data.lock();
-        data.entries.get(key).map(|entry| (Arc::clone(&entry.value), entry.cas))
+        data.entries
+            .get(key)
+            .map(|entry| (Arc::clone(&entry.value), entry.cas))
     }
 
     /// Stores a datum. `cas` 0 does not compare; nor does a key that is not there.
     ///
     /// # Errors
     /// `CAS_MISMATCH` when another write came first; `Full` beyond the limits.
-    pub(crate) fn set(&self, key: &[u8], value: &[u8], cas: u32, limits: &Limits) -> Result<(), NotStored> {
+    pub(crate) fn set(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        cas: u32,
+        limits: &Limits,
+    ) -> Result<(), NotStored> {
         if key.len() > limits.name_bytes {
             return Err(NotStored::Full);
         }
@@ -128,7 +148,10 @@ impl Space {
         }
         data.bytes = bytes;
         data.last_cas = data.last_cas.checked_add(1).unwrap_or(1);
-        let entry = Entry { value: Arc::from(value), cas: data.last_cas };
+        let entry = Entry {
+            value: Arc::from(value),
+            cas: data.last_cas,
+        };
         match data.entries.get_mut(key) {
             Some(old) => *old = entry,
             None => drop(data.entries.insert(Box::from(key), entry)),
@@ -147,11 +170,19 @@ impl Space {
             return Err(Status::InternalFailure);
         }
         let mut queues = self.tenant.queues.lock();
-        if let Some((id, queue)) = queues.iter_mut().find(|(_, queue)| queue.is(&self.vm_id, name)) {
+        if let Some((id, queue)) = queues
+            .iter_mut()
+            .find(|(_, queue)| queue.is(&self.vm_id, name))
+        {
             queue.notifier = notifier;
             return Ok(*id);
         }
-        if queues.values().filter(|queue| queue.vm_id == self.vm_id).count() >= limits.queues {
+        if queues
+            .values()
+            .filter(|queue| queue.vm_id == self.vm_id)
+            .count()
+            >= limits.queues
+        {
             return Err(Status::InternalFailure);
         }
         let id = NEXT_QUEUE.fetch_add(1, Ordering::Relaxed).max(1);
@@ -168,9 +199,16 @@ impl Space {
 
     /// Finds a queue of this tenant; an empty VM id means our own.
     pub(crate) fn resolve_queue(&self, vm_id: &[u8], name: &[u8]) -> Option<u32> {
-        let vm_id = if vm_id.is_empty() { &self.vm_id } else { std::str::from_utf8(vm_id).ok()? };
+        let vm_id = if vm_id.is_empty() {
+            &self.vm_id
+        } else {
+            std::str::from_utf8(vm_id).ok()?
+        };
         let queues = self.tenant.queues.lock();
-        queues.iter().find(|(_, queue)| queue.is(vm_id, name)).map(|(id, _)| *id)
+        queues
+            .iter()
+            .find(|(_, queue)| queue.is(vm_id, name))
+            .map(|(id, _)| *id)
     }
 
     /// Appends an item and returns whom to tell.
@@ -182,7 +220,8 @@ impl Space {
     ) -> Result<Option<QueueNotifier>, NotStored> {
         let mut queues = self.tenant.queues.lock();
         let queue = queues.get_mut(&id).ok_or(NotStored::Missing)?;
-        if queue.items.len() >= limits.queue_items || queue.bytes + item.len() > limits.shared_bytes {
+        if queue.items.len() >= limits.queue_items || queue.bytes + item.len() > limits.shared_bytes
+        {
             return Err(NotStored::Full);
         }
         queue.bytes += item.len();

@@ -8,8 +8,8 @@ use std::sync::{Arc, LazyLock};
 use crate::embed::QueueNotifier;
 use crate::{
     Body, Buffer, CallId, CallRefused, GrpcCall, HeaderMap, Headers, Host, HostSettings, HttpCall,
-    Limits, LogLevel, LogRecord, LogSource, Map, MetricId, MetricKind, Module, Notice, Outcome, Plugin,
-    PluginConfig, PluginHost, StreamHost, StreamId, Trap, Value, Vm,
+    Limits, LogLevel, LogRecord, LogSource, Map, MetricId, MetricKind, Module, Notice, Outcome,
+    Plugin, PluginConfig, PluginHost, StreamHost, StreamId, Trap, Value, Vm,
 };
 
 /// One host for all tests: making it defines some seventy functions.
@@ -55,11 +55,19 @@ const PRELUDE: &str = r#"
 impl Guest {
     pub(crate) fn new() -> Self {
         let (data, imports, functions) = (Vec::new(), String::new(), String::new());
-        Self { data, imports, functions, marker: "proxy_abi_version_0_2_1" }
+        Self {
+            data,
+            imports,
+            functions,
+            marker: "proxy_abi_version_0_2_1",
+        }
     }
 
     pub(crate) fn abi(marker: &'static str) -> Self {
-        Self { marker, ..Self::new() }
+        Self {
+            marker,
+            ..Self::new()
+        }
     }
 
     /// Puts bytes into guest memory and returns them as two arguments.
@@ -82,7 +90,11 @@ impl Guest {
     /// Imports a function of WASI under its own name.
     pub(crate) fn wasi(mut self, name: &str) -> Self {
         let module = "wasi_snapshot_preview1";
-        let (_, signature) = host().functions(module).into_iter().find(|(n, _)| *n == name).unwrap();
+        let (_, signature) = host()
+            .functions(module)
+            .into_iter()
+            .find(|(n, _)| *n == name)
+            .unwrap();
         self.imports += &import(module, name, signature);
         self
     }
@@ -95,13 +107,25 @@ impl Guest {
 
     /// Adds a callback with the type the ABI gives it; one that returns something returns `result`.
     pub(crate) fn on(self, callback: &str, body: &str, result: i32) -> Self {
-        let known = crate::vm::exports::CALLBACKS.iter().find(|c| c.name == callback).unwrap();
+        let known = crate::vm::exports::CALLBACKS
+            .iter()
+            .find(|c| c.name == callback)
+            .unwrap();
         let (params, results) = known.types[0].split_once(" -> ").unwrap();
         let params: String = params.trim_matches(['(', ')']).replace(',', "");
-        let params = if params.is_empty() { String::new() } else { format!("(param {params})") };
-        let (result_type, result) =
-            if results == "i32" { ("(result i32)", format!("(i32.const {result})")) } else { ("", String::new()) };
-        self.define(&format!("(func ${callback} (export \"{callback}\") {params} {result_type} {body} {result})\n"))
+        let params = if params.is_empty() {
+            String::new()
+        } else {
+            format!("(param {params})")
+        };
+        let (result_type, result) = if results == "i32" {
+            ("(result i32)", format!("(i32.const {result})"))
+        } else {
+            ("", String::new())
+        };
+        self.define(&format!(
+            "(func ${callback} (export \"{callback}\") {params} {result_type} {body} {result})\n"
+        ))
     }
 
     /// Adds a callback that logs its own name.
@@ -121,7 +145,12 @@ impl Guest {
             write!(data, "\\{byte:02x}").unwrap();
             data
         });
-        writeln!(wat, "(func (export \"{}\")) (data (i32.const {DATA}) \"{data}\")", self.marker).unwrap();
+        writeln!(
+            wat,
+            "(func (export \"{}\")) (data (i32.const {DATA}) \"{data}\")",
+            self.marker
+        )
+        .unwrap();
         wat + &self.functions + ")"
     }
 
@@ -137,7 +166,9 @@ impl Guest {
     pub(crate) fn start_with(&self, config: PluginConfig) -> (Vm, Rc<Recorder>) {
         let recorder = Rc::new(Recorder::default());
         let plugin = plugin(&self.wat(), config);
-        let vm = plugin.instantiate(Rc::clone(&recorder) as Rc<dyn PluginHost>).unwrap();
+        let vm = plugin
+            .instantiate(Rc::clone(&recorder) as Rc<dyn PluginHost>)
+            .unwrap();
         (vm, recorder)
     }
 }
@@ -155,11 +186,20 @@ pub(crate) fn compile(wat: &str) -> Module {
 }
 
 pub(crate) fn plugin(wat: &str, config: PluginConfig) -> Plugin {
-    Plugin::new(compile(wat), PluginConfig { name: "test".to_owned(), ..config })
+    Plugin::new(
+        compile(wat),
+        PluginConfig {
+            name: "test".to_owned(),
+            ..config
+        },
+    )
 }
 
 pub(crate) fn limited(limits: Limits) -> PluginConfig {
-    PluginConfig { limits, ..PluginConfig::default() }
+    PluginConfig {
+        limits,
+        ..PluginConfig::default()
+    }
 }
 
 /// Runs one request through a guest that does something in `proxy_on_request_headers`, and returns
@@ -200,22 +240,30 @@ impl Recorder {
     /// What the guest logged, in order.
     pub(crate) fn lines(&self) -> Vec<String> {
         let records = self.records.borrow();
-        let guest = records.iter().filter(|(_, source, _)| *source == LogSource::Guest);
+        let guest = records
+            .iter()
+            .filter(|(_, source, _)| *source == LogSource::Guest);
         guest.map(|(_, _, line)| line.clone()).collect()
     }
 
     /// What the host said about the guest.
     pub(crate) fn remarks(&self) -> Vec<String> {
         let records = self.records.borrow();
-        let host = records.iter().filter(|(_, source, _)| *source == LogSource::Host);
+        let host = records
+            .iter()
+            .filter(|(_, source, _)| *source == LogSource::Host);
         host.map(|(_, _, line)| line.clone()).collect()
     }
 }
 
 impl PluginHost for Recorder {
     fn log(&self, record: &LogRecord<'_>) {
-        let id = record.request_id.map_or_else(String::new, |id| format!("{id}: "));
-        self.records.borrow_mut().push((record.level, record.source, id + record.message));
+        let id = record
+            .request_id
+            .map_or_else(String::new, |id| format!("{id}: "));
+        self.records
+            .borrow_mut()
+            .push((record.level, record.source, id + record.message));
     }
 
     fn notice(&self, notice: Notice) {
@@ -244,13 +292,21 @@ impl PluginHost for Recorder {
     }
 
     fn metric(&self, id: MetricId) -> u64 {
-        self.metrics.borrow()[usize::try_from(id.0).unwrap()].2.cast_unsigned()
+        self.metrics.borrow()[usize::try_from(id.0).unwrap()]
+            .2
+            .cast_unsigned()
     }
 
     fn http_call(&self, call: HttpCall<'_>) -> Result<(), CallRefused> {
-        let path = call.headers.get(":path").map(|p| String::from_utf8_lossy(&p).into_owned());
+        let path = call
+            .headers
+            .get(":path")
+            .map(|p| String::from_utf8_lossy(&p).into_owned());
         let body = String::from_utf8_lossy(call.body);
-        self.http_calls.borrow_mut().push(format!("{} {path:?} {body} {:?}", call.upstream, call.timeout));
+        self.http_calls.borrow_mut().push(format!(
+            "{} {path:?} {body} {:?}",
+            call.upstream, call.timeout
+        ));
         self.take_call(call.id)
     }
 
@@ -259,7 +315,9 @@ impl PluginHost for Recorder {
     }
 
     fn grpc_send(&self, call: CallId, message: &[u8], end_of_stream: bool) {
-        self.sent.borrow_mut().push((call, message.to_vec(), end_of_stream));
+        self.sent
+            .borrow_mut()
+            .push((call, message.to_vec(), end_of_stream));
     }
 
     fn cancel_call(&self, call: CallId) {
@@ -278,13 +336,11 @@ impl PluginHost for Recorder {
 
 impl Recorder {
     fn take_call(&self, id: CallId) -> Result<(), CallRefused> {
-        match self.refuse_calls.get() {
-            Some(why) => Err(why),
-            None => {
-                self.calls.borrow_mut().push(id);
-                Ok(())
-            }
+        if let Some(why) = self.refuse_calls.get() {
+            return Err(why);
         }
+        self.calls.borrow_mut().push(id);
+        Ok(())
     }
 }
 
@@ -300,8 +356,16 @@ pub(crate) struct Exchange {
 
 impl Exchange {
     pub(crate) fn get(path: &str) -> Self {
-        let request = [(":authority", "shop"), (":path", path), (":method", "GET"), ("x-request-id", "id-1")];
-        Self { request: request.into_iter().collect(), ..Self::default() }
+        let request = [
+            (":authority", "shop"),
+            (":path", path),
+            (":method", "GET"),
+            ("x-request-id", "id-1"),
+        ];
+        Self {
+            request: request.into_iter().collect(),
+            ..Self::default()
+        }
     }
 
     pub(crate) fn answered(mut self, status: &str) -> Self {
@@ -310,7 +374,9 @@ impl Exchange {
     }
 
     pub(crate) fn request_header(&self, name: &str) -> Option<String> {
-        self.request.get(name).map(|value| String::from_utf8_lossy(&value).into_owned())
+        self.request
+            .get(name)
+            .map(|value| String::from_utf8_lossy(&value).into_owned())
     }
 }
 
@@ -318,7 +384,10 @@ impl StreamHost for Exchange {
     fn headers(&mut self, map: Map) -> Option<&mut dyn HeaderMap> {
         match map {
             Map::RequestHeaders => Some(&mut self.request),
-            Map::RequestTrailers => self.request_trailers.as_mut().map(|t| t as &mut dyn HeaderMap),
+            Map::RequestTrailers => self
+                .request_trailers
+                .as_mut()
+                .map(|t| t as &mut dyn HeaderMap),
             Map::ResponseHeaders => self.response.as_mut().map(|h| h as &mut dyn HeaderMap),
             Map::ResponseTrailers => None,
         }

@@ -69,7 +69,9 @@ impl fmt::Display for Reason {
             Self::Memory => f.write_str("was refused more memory"),
             Self::Stack => f.write_str("call stack exhausted"),
             Self::Exit { code } => write!(f, "exited with code {code}"),
-            Self::Forbidden { function } => write!(f, "called {function}, which is not allowed there"),
+            Self::Forbidden { function } => {
+                write!(f, "called {function}, which is not allowed there")
+            }
             Self::Guest(what) => f.write_str(what),
             Self::Reentered => f.write_str("called while the guest was running"),
             Self::HostPanicked => f.write_str("the proxy panicked while serving the guest"),
@@ -79,8 +81,18 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Trap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plugin, module, callback, reason, said, .. } = self;
-        write!(f, "plugin {plugin} (module {module}) stopped in {callback}: {reason}")?;
+        let Self {
+            plugin,
+            module,
+            callback,
+            reason,
+            said,
+            ..
+        } = self;
+        write!(
+            f,
+            "plugin {plugin} (module {module}) stopped in {callback}: {reason}"
+        )?;
         match said {
             Some(said) => write!(f, "; it said: {said}"),
             None => Ok(()),
@@ -125,7 +137,11 @@ impl Reason {
             Some(wasmtime::Trap::Interrupt) => Self::Deadline { budget: at.budget },
             Some(wasmtime::Trap::StackOverflow) => Self::Stack,
             _ if at.memory_refused => Self::Memory,
-            Some(trap) => Self::Guest(trap.to_string().trim_start_matches("wasm trap: ").to_owned()),
+            Some(trap) => Self::Guest(
+                trap.to_string()
+                    .trim_start_matches("wasm trap: ")
+                    .to_owned(),
+            ),
             None => Self::Guest(error.root_cause().to_string()),
         }
     }
@@ -136,9 +152,15 @@ pub(crate) fn backtrace(error: &wasmtime::Error) -> String {
     use fmt::Write as _;
 
     let mut text = String::new();
-    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    let frames = error
+        .downcast_ref::<WasmBacktrace>()
+        .map_or(&[][..], WasmBacktrace::frames);
     for frame in frames {
-        let name = frame.symbols().first().and_then(|symbol| symbol.name()).or(frame.func_name());
+        let name = frame
+            .symbols()
+            .first()
+            .and_then(|symbol| symbol.name())
+            .or(frame.func_name());
         // Writing to a String cannot fail.
         let _ = match name {
             Some(name) => writeln!(text, "{name}"),

@@ -53,7 +53,9 @@ struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inner").field("plugin", &self.plugin.config.name).finish_non_exhaustive()
+        f.debug_struct("Inner")
+            .field("plugin", &self.plugin.config.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -104,7 +106,10 @@ impl Live {
 
 /// Describes why a guest did not return, and calls off what it had started.
 fn trap_of(state: &mut State, error: &wasmtime::Error) -> Arc<Trap> {
-    let at = Circumstances { budget: state.clock.budget(), memory_refused: state.meter.refused };
+    let at = Circumstances {
+        budget: state.clock.budget(),
+        memory_refused: state.meter.refused,
+    };
     for call in state.calls.drain(None) {
         state.host.cancel_call(CallId(call));
     }
@@ -119,7 +124,10 @@ fn trap_of(state: &mut State, error: &wasmtime::Error) -> Arc<Trap> {
 }
 
 impl Vm {
-    pub(crate) fn start(plugin: Arc<Configured>, host: Rc<dyn PluginHost>) -> Result<Self, StartError> {
+    pub(crate) fn start(
+        plugin: Arc<Configured>,
+        host: Rc<dyn PluginHost>,
+    ) -> Result<Self, StartError> {
         let live = start::run(&plugin, host)?;
         Ok(Self(Rc::new(Inner {
             plugin,
@@ -147,9 +155,11 @@ impl Vm {
 
     /// Tells the guest that an item waits in a queue it registered.
     pub fn on_queue_ready(&self, queue: u32) -> Result<(), Arc<Trap>> {
-        self.call_root("proxy_on_queue_ready", |exports, store| match &exports.queue_ready {
-            Some(call) => call.call(store, (ROOT, queue)),
-            None => Ok(()),
+        self.call_root("proxy_on_queue_ready", |exports, store| {
+            match &exports.queue_ready {
+                Some(call) => call.call(store, (ROOT, queue)),
+                None => Ok(()),
+            }
         })
     }
 
@@ -215,7 +225,13 @@ impl Vm {
         guest: impl FnOnce(&Exports, &mut Store<State>) -> wasmtime::Result<R>,
     ) -> Result<R, Arc<Trap>> {
         let budget = self.0.plugin.config.limits.tick;
-        let entry = Entry { callback, phase: Phase::Running, context: ROOT, lent_for: None, budget };
+        let entry = Entry {
+            callback,
+            phase: Phase::Running,
+            context: ROOT,
+            lent_for: None,
+            budget,
+        };
         self.enter(entry, None, guest)
     }
 
@@ -261,7 +277,11 @@ struct Taken<'a> {
 impl Inner {
     fn take(&self, callback: &'static str) -> Result<Taken<'_>, Arc<Trap>> {
         match self.slot.take() {
-            Slot::Idle(live) => Ok(Taken { vm: self, callback, live: Some(live) }),
+            Slot::Idle(live) => Ok(Taken {
+                vm: self,
+                callback,
+                live: Some(live),
+            }),
             Slot::Running => Err(self.unusable(callback)),
             Slot::Dead => {
                 self.slot.set(Slot::Dead);
@@ -316,7 +336,11 @@ impl Taken<'_> {
         let trap = trap_of(state, error);
         self.vm.die(&trap);
         let stack = trap.backtrace.trim_end().replace('\n', " < ");
-        state.emit(LogLevel::Error, LogSource::Host, &format!("{trap}; in {stack}"));
+        state.emit(
+            LogLevel::Error,
+            LogSource::Host,
+            &format!("{trap}; in {stack}"),
+        );
         trap
     }
 }
@@ -324,7 +348,11 @@ impl Taken<'_> {
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if self.live.is_some() {
-            self.vm.die(&self.vm.trap_without_guest(self.callback, Reason::HostPanicked));
+            self.vm.die(
+                &self
+                    .vm
+                    .trap_without_guest(self.callback, Reason::HostPanicked),
+            );
         }
     }
 }

@@ -18,7 +18,9 @@ impl Headers {
 
     /// Yields the entries in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> + Clone {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
     /// Adds one more value of `name`, which is not checked.
@@ -52,7 +54,9 @@ impl HeaderMap for Headers {
     }
 
     fn get(&self, name: &str) -> Option<Cow<'_, [u8]>> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, value)| Cow::Borrowed(value))
+        self.iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, value)| Cow::Borrowed(value))
     }
 
     fn each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
@@ -93,9 +97,14 @@ mod tests {
 
     #[test]
     fn setting_replaces_every_value_in_the_place_of_the_first() {
-        let mut headers: Headers = [("a", "1"), ("B", "2"), ("c", "3"), ("b", "4")].into_iter().collect();
+        let mut headers: Headers = [("a", "1"), ("B", "2"), ("c", "3"), ("b", "4")]
+            .into_iter()
+            .collect();
         headers.set("b", b"5").unwrap();
-        assert_eq!(headers, [("a", "1"), ("b", "5"), ("c", "3")].into_iter().collect());
+        assert_eq!(
+            headers,
+            [("a", "1"), ("b", "5"), ("c", "3")].into_iter().collect()
+        );
         headers.set("d", b"6").unwrap();
         assert_eq!(headers.get("d").as_deref(), Some(&b"6"[..]));
         headers.remove("b").unwrap();

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::pairs;
 
+/// A name and what it maps to.
+type Entry<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+
 /// The value of a property.
 ///
 /// Source: proxy-wasm specification, "Well-known properties"; numbers are 8 bytes little-endian,
@@ -26,7 +29,7 @@ pub enum Value<'a> {
     /// A length of time.
     Duration(Duration),
     /// Names and values.
-    Map(Vec<(Cow<'a, [u8]>, Cow<'a, [u8]>)>),
+    Map(Vec<Entry<'a>>),
     /// Items in order.
     List(Vec<Cow<'a, [u8]>>),
 }
@@ -41,15 +44,24 @@ impl Value<'_> {
             Self::Uint(number) => out.extend_from_slice(&number.to_le_bytes()),
             Self::Double(number) => out.extend_from_slice(&number.to_le_bytes()),
             Self::Bool(truth) => out.push(u8::from(*truth)),
-            Self::Time(time) => out.extend_from_slice(&nanoseconds_since_epoch(*time).to_le_bytes()),
+            Self::Time(time) => {
+                out.extend_from_slice(&nanoseconds_since_epoch(*time).to_le_bytes());
+            }
             Self::Duration(duration) => {
                 let nanoseconds = i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX);
                 out.extend_from_slice(&nanoseconds.to_le_bytes());
             }
             Self::Map(entries) => {
-                pairs::write(out, entries.iter().map(|(name, value)| (name.as_ref(), value.as_ref())));
+                pairs::write(
+                    out,
+                    entries
+                        .iter()
+                        .map(|(name, value)| (name.as_ref(), value.as_ref())),
+                );
             }
-            Self::List(items) => pairs::write(out, items.iter().map(|item| (item.as_ref(), &[][..]))),
+            Self::List(items) => {
+                pairs::write(out, items.iter().map(|item| (item.as_ref(), &[][..])));
+            }
         }
     }
 }
@@ -121,7 +133,10 @@ mod tests {
         assert_eq!(encoded(258_u64), [2, 1, 0, 0, 0, 0, 0, 0]);
         assert_eq!(encoded(true), [1]);
         assert_eq!(encoded(Value::Double(1.0)), 1.0_f64.to_le_bytes());
-        assert_eq!(encoded(Value::Duration(Duration::from_micros(1))), 1000_i64.to_le_bytes());
+        assert_eq!(
+            encoded(Value::Duration(Duration::from_micros(1))),
+            1000_i64.to_le_bytes()
+        );
     }
 
     #[test]
@@ -140,6 +155,9 @@ mod tests {
             (Cow::Borrowed(b"b"), Cow::Borrowed(b"")),
         ]));
         assert_eq!(list, map);
-        assert_eq!(pairs::read(&list, 9).unwrap(), [(&b"a"[..], &b""[..]), (&b"b"[..], &b""[..])]);
+        assert_eq!(
+            pairs::read(&list, 9).unwrap(),
+            [(&b"a"[..], &b""[..]), (&b"b"[..], &b""[..])]
+        );
     }
 }

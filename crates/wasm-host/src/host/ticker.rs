@@ -44,9 +44,14 @@ impl Ticker {
             period,
         });
         let ours = Arc::clone(&shared);
-        let handle =
-            thread::Builder::new().name("wasm-ticker".to_owned()).spawn(move || ours.run(&engine))?;
-        Ok(Self { shared, thread: handle.thread().clone(), handle: Some(handle) })
+        let handle = thread::Builder::new()
+            .name("wasm-ticker".to_owned())
+            .spawn(move || ours.run(&engine))?;
+        Ok(Self {
+            shared,
+            thread: handle.thread().clone(),
+            handle: Some(handle),
+        })
     }
 
     /// Returns the time between two ticks.
@@ -142,9 +147,13 @@ mod tests {
     fn sleeps_when_idle_wakes_on_entry_and_stops_when_dropped() {
         let ticker = Ticker::start(Engine::default(), Duration::from_micros(100)).unwrap();
         let shared = Arc::clone(&ticker.shared);
-        until("it never slept", || shared.parks.load(Ordering::SeqCst) == 1);
+        until("it never slept", || {
+            shared.parks.load(Ordering::SeqCst) == 1
+        });
         ticker.note_entry();
-        until("it did not wake and sleep again", || shared.parks.load(Ordering::SeqCst) == 2);
+        until("it did not wake and sleep again", || {
+            shared.parks.load(Ordering::SeqCst) == 2
+        });
         drop(ticker);
         assert_eq!(Arc::strong_count(&shared), 1);
     }

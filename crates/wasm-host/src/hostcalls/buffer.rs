@@ -11,7 +11,7 @@ use crate::vm::{Phase, ROOT, State};
 /// Gives the guest a window of a buffer.
 ///
 /// A body that is not there has no bytes, which is what Envoy answers outside body callbacks; the
-/// other buffers are NOT_FOUND then. A start beyond the end gives nothing.
+/// other buffers are `NOT_FOUND` then. A start beyond the end gives nothing.
 pub(super) fn bytes(call: &mut Call<'_>, buffer: u32, window: Span, out: Out) -> Answer {
     call.check_out(out)?;
     let id = BufferId::from_raw(buffer)?;
@@ -26,13 +26,21 @@ pub(super) fn bytes(call: &mut Call<'_>, buffer: u32, window: Span, out: Out) ->
     }
     let plugin = Arc::clone(&call.state().plugin);
     match id {
-        BufferId::VmConfiguration => give_window(call, &plugin.config.vm_configuration, window, out),
+        BufferId::VmConfiguration => {
+            give_window(call, &plugin.config.vm_configuration, window, out)
+        }
         BufferId::PluginConfiguration if call.state().frame.effective == ROOT => {
             give_window(call, &plugin.config.configuration, window, out)
         }
         BufferId::Received => {
             // Out of the state while the guest allocates.
-            let received = call.state().calls.received.body.take().ok_or(Status::NotFound)?;
+            let received = call
+                .state()
+                .calls
+                .received
+                .body
+                .take()
+                .ok_or(Status::NotFound)?;
             let answer = give_window(call, &received, window, out);
             call.state().calls.received.body = Some(received);
             answer
@@ -53,8 +61,16 @@ pub(super) fn status(call: &mut Call<'_>, buffer: u32, out_len: u32, out_flags: 
     let len = match BufferId::from_raw(buffer)? {
         BufferId::Stream(which) => find_body(state, which).map_or(0, |body| body.len()),
         BufferId::VmConfiguration => state.plugin.config.vm_configuration.len(),
-        BufferId::PluginConfiguration if state.frame.effective == ROOT => state.plugin.config.configuration.len(),
-        BufferId::Received => state.calls.received.body.as_ref().ok_or(Status::NotFound)?.len(),
+        BufferId::PluginConfiguration if state.frame.effective == ROOT => {
+            state.plugin.config.configuration.len()
+        }
+        BufferId::Received => state
+            .calls
+            .received
+            .body
+            .as_ref()
+            .ok_or(Status::NotFound)?
+            .len(),
         _ => return Err(Status::NotFound.into()),
     };
     call.write_u32(out_len, u32::try_from(len).unwrap_or(u32::MAX))?;
@@ -78,7 +94,10 @@ pub(super) fn set_bytes(call: &mut Call<'_>, buffer: u32, range: Span, data: Spa
         _ => None,
     };
     let Some(body) = body else {
-        state.notice(Notice::WriteIgnored, "a body that is not there or cannot be changed any more");
+        state.notice(
+            Notice::WriteIgnored,
+            "a body that is not there or cannot be changed any more",
+        );
         return Ok(());
     };
     let (start, end) = clamp(range, body.len());

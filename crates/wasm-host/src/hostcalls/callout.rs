@@ -10,7 +10,7 @@ use crate::hostcalls::memory::{Call, Span, slice};
 use crate::pairs;
 use crate::vm::{Call as Callout, CallKind, ROOT, State};
 
-/// Begins an HTTP call. Answers BAD_ARGUMENT or INTERNAL_FAILURE, which SDKs return to the filter.
+/// Begins an HTTP call. Answers `BAD_ARGUMENT` or `INTERNAL_FAILURE`, which SDKs return to the filter.
 pub(super) fn http(call: &mut Call<'_>, parts: [Span; 4], timeout: u32, out: u32) -> Answer {
     // Written before anything starts, so that a bad pointer starts nothing.
     call.write_u32(out, 0)?;
@@ -20,12 +20,23 @@ pub(super) fn http(call: &mut Call<'_>, parts: [Span; 4], timeout: u32, out: u32
     let headers = read_headers(state, slice(memory, headers)?).ok_or(Status::BadArgument)?;
     let body = slice(memory, body)?;
     let trailers = read_headers(state, slice(memory, trailers)?).ok_or(Status::BadArgument)?;
-    if [":method", ":path", ":authority"].iter().any(|name| headers.get(name).is_none()) {
+    if [":method", ":path", ":authority"]
+        .iter()
+        .any(|name| headers.get(name).is_none())
+    {
         return Err(Status::BadArgument.into());
     }
     let timeout = clamp(timeout, state);
     let id = begin(state, CallKind::Http, |state, id, stream| {
-        state.host.http_call(HttpCall { id, stream, upstream, headers, body, trailers, timeout })
+        state.host.http_call(HttpCall {
+            id,
+            stream,
+            upstream,
+            headers,
+            body,
+            trailers,
+            timeout,
+        })
     });
     let id = id.map_err(|refused| match refused {
         Some(CallRefused::UnknownUpstream | CallRefused::Malformed) => Status::BadArgument,
@@ -34,8 +45,8 @@ pub(super) fn http(call: &mut Call<'_>, parts: [Span; 4], timeout: u32, out: u32
     Ok(call.write_u32(out, id)?)
 }
 
-/// Begins a gRPC call, with its message and timeout if it is unary. Answers PARSE_FAILURE or
-/// INTERNAL_FAILURE; Envoy's BAD_ARGUMENT here is a panic in Rust filters.
+/// Begins a gRPC call, with its message and timeout if it is unary. Answers `PARSE_FAILURE` or
+/// `INTERNAL_FAILURE`; Envoy's `BAD_ARGUMENT` here is a panic in Rust filters.
 pub(super) fn grpc(
     call: &mut Call<'_>,
     parts: [Span; 4],
@@ -57,7 +68,15 @@ pub(super) fn grpc(
         None => (CallKind::GrpcStream, GrpcMethod::Streaming),
     };
     let id = begin(state, call_kind, |state, id, stream| {
-        state.host.grpc_call(GrpcCall { id, stream, upstream, service, method, metadata, kind })
+        state.host.grpc_call(GrpcCall {
+            id,
+            stream,
+            upstream,
+            service,
+            method,
+            metadata,
+            kind,
+        })
     });
     let id = id.map_err(|refused| match refused {
         Some(CallRefused::UnknownUpstream | CallRefused::Malformed) => Status::ParseFailure,
@@ -71,8 +90,13 @@ pub(super) fn grpc_send(call: &mut Call<'_>, id: u32, message: Span, end_of_stre
     let (memory, state) = call.split();
     let message = slice(memory, message)?;
     match state.calls.get(id) {
-        Some(Callout { kind: CallKind::GrpcStream, .. }) => {
-            state.host.grpc_send(CallId(id), message, end_of_stream != 0);
+        Some(Callout {
+            kind: CallKind::GrpcStream,
+            ..
+        }) => {
+            state
+                .host
+                .grpc_send(CallId(id), message, end_of_stream != 0);
             Ok(())
         }
         Some(_) => Err(Status::BadArgument.into()),
@@ -83,7 +107,10 @@ pub(super) fn grpc_send(call: &mut Call<'_>, id: u32, message: Span, end_of_stre
 /// Drops a gRPC call; the guest hears no more of it.
 pub(super) fn grpc_cancel(call: &mut Call<'_>, id: u32) -> Answer {
     let state = call.state();
-    let known = state.calls.get(id).filter(|call| call.kind != CallKind::Http);
+    let known = state
+        .calls
+        .get(id)
+        .filter(|call| call.kind != CallKind::Http);
     let known = known.ok_or(Status::NotFound)?;
     state.calls.end(id);
     if let Some(stream) = state.streams.get_mut(&known.context) {
@@ -96,7 +123,10 @@ pub(super) fn grpc_cancel(call: &mut Call<'_>, id: u32) -> Answer {
 /// Ends our side of a gRPC stream.
 pub(super) fn grpc_close(call: &mut Call<'_>, id: u32) -> Answer {
     let state = call.state();
-    let known = state.calls.get(id).filter(|call| call.kind == CallKind::GrpcStream);
+    let known = state
+        .calls
+        .get(id)
+        .filter(|call| call.kind == CallKind::GrpcStream);
     known.ok_or(Status::NotFound)?;
     state.host.grpc_close(CallId(id));
     Ok(())
@@ -110,7 +140,9 @@ fn begin(
     hand_over: impl FnOnce(&State, CallId, Option<StreamId>) -> Result<(), CallRefused>,
 ) -> Result<u32, Option<CallRefused>> {
     let (limit, per_stream) = (state.limits().calls, state.limits().calls_per_stream);
-    let stream = state.effective_stream().map(|(id, stream)| (id, stream.calls));
+    let stream = state
+        .effective_stream()
+        .map(|(id, stream)| (id, stream.calls));
     if state.calls.len() >= limit || stream.is_some_and(|(_, calls)| calls >= per_stream) {
         state.notice(Notice::CallRefused, "too many callouts in flight");
         return Err(None);
@@ -121,7 +153,13 @@ fn begin(
         state.notice(Notice::CallRefused, &format!("{why:?}"));
         return Err(Some(why));
     }
-    state.calls.begin(id, Callout { kind, context: stream.map_or(ROOT, |stream| stream.0) });
+    state.calls.begin(
+        id,
+        Callout {
+            kind,
+            context: stream.map_or(ROOT, |stream| stream.0),
+        },
+    );
     if let Some((_, stream)) = state.effective_stream() {
         stream.calls += 1;
     }

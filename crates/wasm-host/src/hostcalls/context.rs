@@ -1,4 +1,8 @@
 //! Time, timers, contexts, and the rest that concerns the plugin itself.
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "every host function answers alike"
+)]
 
 use std::time::{Duration, SystemTime};
 
@@ -33,7 +37,7 @@ pub(super) fn set_effective(call: &mut Call<'_>, id: u32) -> Answer {
 }
 
 /// Ends a root context that asked for more time. Calling it when nobody waits is harmless here;
-/// the specification has NOT_FOUND, at which Rust filters panic.
+/// the specification has `NOT_FOUND`, at which Rust filters panic.
 pub(super) fn done(call: &mut Call<'_>) -> Answer {
     let root = &mut call.state().root;
     if root.done == Done::Pending {

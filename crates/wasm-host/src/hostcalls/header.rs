@@ -1,6 +1,6 @@
 //! Header maps, of streams and of what callouts received.
 //!
-//! Reading a map that is not there finds nothing; Envoy's BAD_ARGUMENT is a well-known killer of
+//! Reading a map that is not there finds nothing; Envoy's `BAD_ARGUMENT` is a well-known killer of
 //! Rust filters. Writing to one is ignored with a notice. What no message can carry is refused
 //! here, because nothing else in the ABI keeps a filter from smuggling.
 
@@ -13,6 +13,8 @@ use crate::hostcalls::Answer;
 use crate::hostcalls::memory::{Call, Out, Span, slice};
 use crate::pairs::{self, Malformed};
 use crate::vm::{Phase, State};
+
+const NOT_WRITABLE: &str = "a header map that is not there or cannot be changed any more";
 
 pub(super) fn size(call: &mut Call<'_>, map: u32, out: u32) -> Answer {
     let id = MapId::from_raw(map)?;
@@ -42,7 +44,9 @@ pub(super) fn value(call: &mut Call<'_>, map: u32, key: Span, out: Out) -> Answe
         let key = slice(memory, key)?;
         let found = header_name(key).and_then(|name| {
             let headers = find(state, id)?;
-            headers.get(&name).map(|value| scratch.extend_from_slice(&value))
+            headers
+                .get(&name)
+                .map(|value| scratch.extend_from_slice(&value))
         });
         match found {
             Some(()) => Ok(()),
@@ -54,15 +58,21 @@ pub(super) fn value(call: &mut Call<'_>, map: u32, key: Span, out: Out) -> Answe
 }
 
 pub(super) fn add(call: &mut Call<'_>, map: u32, key: Span, value: Span) -> Answer {
-    write(call, map, key, Some(value), |headers, name, value| headers.add(name, value))
+    write(call, map, key, Some(value), |headers, name, value| {
+        headers.add(name, value)
+    })
 }
 
 pub(super) fn replace(call: &mut Call<'_>, map: u32, key: Span, value: Span) -> Answer {
-    write(call, map, key, Some(value), |headers, name, value| headers.set(name, value))
+    write(call, map, key, Some(value), |headers, name, value| {
+        headers.set(name, value)
+    })
 }
 
 pub(super) fn remove(call: &mut Call<'_>, map: u32, key: Span) -> Answer {
-    write(call, map, key, None, |headers, name, _| headers.remove(name))
+    write(call, map, key, None, |headers, name, _| {
+        headers.remove(name)
+    })
 }
 
 /// Replaces a whole map.
@@ -86,7 +96,7 @@ pub(super) fn set_pairs(call: &mut Call<'_>, map: u32, serialised: Span) -> Answ
         }
     }
     let Some(headers) = writable(state, id) else {
-        state.notice(Notice::WriteIgnored, "a header map that is not there or cannot be changed any more");
+        state.notice(Notice::WriteIgnored, NOT_WRITABLE);
         return Ok(());
     };
     let refused = replace_all(headers, &checked);
@@ -97,12 +107,19 @@ pub(super) fn set_pairs(call: &mut Call<'_>, map: u32, serialised: Span) -> Answ
 }
 
 /// Sets what is given and then removes what is not, so that a pseudo-header is never missing.
-fn replace_all(headers: &mut dyn HeaderMap, pairs: &[(Cow<'_, str>, &[u8])]) -> Vec<(String, Refused)> {
+fn replace_all(
+    headers: &mut dyn HeaderMap,
+    pairs: &[(Cow<'_, str>, &[u8])],
+) -> Vec<(String, Refused)> {
     let mut refused = Vec::new();
     let mut kept = BTreeSet::new();
     for (name, value) in pairs {
         let first = kept.insert(name.as_bytes());
-        let done = if first { headers.set(name, value) } else { headers.add(name, value) };
+        let done = if first {
+            headers.set(name, value)
+        } else {
+            headers.add(name, value)
+        };
         if let Err(why) = done {
             refused.push((name.to_string(), why));
         }
@@ -135,13 +152,13 @@ fn write(
     let value = value.map_or(Ok(&[][..]), |value| slice(memory, value))?;
     let result = match check(state, name, value) {
         Err(why) => Err(why),
-        Ok(checked) => match writable(state, id) {
-            Some(headers) => change(headers, &checked, value),
-            None => {
-                state.notice(Notice::WriteIgnored, "a header map that is not there or cannot be changed any more");
+        Ok(checked) => {
+            let Some(headers) = writable(state, id) else {
+                state.notice(Notice::WriteIgnored, NOT_WRITABLE);
                 return Ok(());
-            }
-        },
+            };
+            change(headers, &checked, value)
+        }
     };
     if let Err(why) = result {
         refuse(state, name, &why);
@@ -153,14 +170,26 @@ fn write(
 fn find(state: &mut State, id: MapId) -> Option<&mut dyn HeaderMap> {
     match id {
         MapId::Stream(map) => state.stream_host()?.headers(map),
-        MapId::ReceivedHeaders => state.calls.received.headers.as_mut().map(|h| h as &mut dyn HeaderMap),
-        MapId::ReceivedTrailers => state.calls.received.trailers.as_mut().map(|h| h as &mut dyn HeaderMap),
+        MapId::ReceivedHeaders => state
+            .calls
+            .received
+            .headers
+            .as_mut()
+            .map(|h| h as &mut dyn HeaderMap),
+        MapId::ReceivedTrailers => state
+            .calls
+            .received
+            .trailers
+            .as_mut()
+            .map(|h| h as &mut dyn HeaderMap),
     }
 }
 
 fn writable(state: &mut State, id: MapId) -> Option<&mut dyn HeaderMap> {
     match id {
-        MapId::Stream(map) if state.frame.phase != Phase::Ended => state.stream_host()?.headers(map),
+        MapId::Stream(map) if state.frame.phase != Phase::Ended => {
+            state.stream_host()?.headers(map)
+        }
         _ => None,
     }
 }
@@ -177,13 +206,22 @@ fn check<'n>(state: &mut State, name: &'n [u8], value: &[u8]) -> Result<Cow<'n, 
         return Err("a value with characters no header can carry".into());
     }
     let left = &mut state.frame.header_bytes;
-    *left = left.checked_sub(name.len() + value.len()).ok_or("more header bytes than allowed at once")?;
+    *left = left
+        .checked_sub(name.len() + value.len())
+        .ok_or("more header bytes than allowed at once")?;
     Ok(checked)
 }
 
 /// Returns a name in lower case, if it is a token (RFC 9110 §5.6.2) or a pseudo-header.
 pub(super) fn header_name(name: &[u8]) -> Option<Cow<'_, str>> {
-    const PSEUDO: [&str; 6] = [":authority", ":method", ":path", ":protocol", ":scheme", ":status"];
+    const PSEUDO: [&str; 6] = [
+        ":authority",
+        ":method",
+        ":path",
+        ":protocol",
+        ":scheme",
+        ":status",
+    ];
     let text = std::str::from_utf8(name).ok()?;
     let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if text.is_empty() || !(text.bytes().all(is_token) || PSEUDO.contains(&text)) {
@@ -198,7 +236,9 @@ pub(super) fn header_name(name: &[u8]) -> Option<Cow<'_, str>> {
 
 /// Whether bytes can be a header value (RFC 9110 §5.5); most of all, no CR, LF or NUL.
 pub(super) fn is_header_value(value: &[u8]) -> bool {
-    value.iter().all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f))
+    value
+        .iter()
+        .all(|b| *b == b'\t' || (*b >= b' ' && *b != 0x7f))
 }
 
 #[cfg(test)]
@@ -210,7 +250,17 @@ mod tests {
     fn names_are_tokens_or_known_pseudo_headers_in_lower_case() {
         assert_eq!(header_name(b"X-Team").as_deref(), Some("x-team"));
         assert_eq!(header_name(b":path").as_deref(), Some(":path"));
-        for bad in [&b""[..], b":", b":other", b"a b", b"a:b", b"a\r\nb", b"a\0", b"\xff", "ä".as_bytes()] {
+        for bad in [
+            &b""[..],
+            b":",
+            b":other",
+            b"a b",
+            b"a:b",
+            b"a\r\nb",
+            b"a\0",
+            b"\xff",
+            "ä".as_bytes(),
+        ] {
             assert_eq!(header_name(bad), None, "{bad:?}");
         }
     }
@@ -226,8 +276,14 @@ mod tests {
 
     #[test]
     fn replacing_a_map_keeps_repeated_headers_and_drops_the_others() {
-        let mut headers: Headers = [(":path", "/"), ("a", "1"), ("b", "2"), ("a", "3")].into_iter().collect();
-        let new = [("a".into(), &b"4"[..]), (":path".into(), &b"/x"[..]), ("a".into(), &b"5"[..])];
+        let mut headers: Headers = [(":path", "/"), ("a", "1"), ("b", "2"), ("a", "3")]
+            .into_iter()
+            .collect();
+        let new = [
+            ("a".into(), &b"4"[..]),
+            (":path".into(), &b"/x"[..]),
+            ("a".into(), &b"5"[..]),
+        ];
         assert_eq!(replace_all(&mut headers, &new), []);
         let mut now: Vec<_> = headers.iter().collect();
         now.sort_unstable();

@@ -25,26 +25,41 @@ pub(crate) struct Call<'a> {
 }
 
 /// What a guest may call before it has a context. WASI is allowed as well.
-const WHILE_STARTING: [&str; 3] = ["proxy_log", "proxy_get_log_level", "proxy_get_current_time_nanoseconds"];
+const WHILE_STARTING: [&str; 3] = [
+    "proxy_log",
+    "proxy_get_log_level",
+    "proxy_get_current_time_nanoseconds",
+];
 
 /// What a guest may call while it allocates memory for us.
 const WHILE_ALLOCATING: [&str; 4] = ["proxy_log", "fd_write", "clock_time_get", "poll_oneoff"];
 
 impl<'a> Call<'a> {
     /// Counts the call and checks that it is allowed now; if not, that is the end of the VM.
-    pub(super) fn admit(mut caller: Caller<'a, State>, name: &'static str) -> wasmtime::Result<Self> {
+    pub(super) fn admit(
+        mut caller: Caller<'a, State>,
+        name: &'static str,
+    ) -> wasmtime::Result<Self> {
         let limit = caller.data().limits().host_calls;
         let frame = &mut caller.data_mut().frame;
-        frame.host_calls = frame.host_calls.checked_sub(1).ok_or(Reason::HostCalls { limit })?;
+        frame.host_calls = frame
+            .host_calls
+            .checked_sub(1)
+            .ok_or(Reason::HostCalls { limit })?;
         let forbidden = frame.allocating && !WHILE_ALLOCATING.contains(&name)
-            || frame.phase == Phase::Starting && name.starts_with("proxy_") && !WHILE_STARTING.contains(&name);
+            || frame.phase == Phase::Starting
+                && name.starts_with("proxy_")
+                && !WHILE_STARTING.contains(&name);
         if forbidden {
             return Err(Reason::Forbidden { function: name }.into());
         }
         let memory = match caller.data().memory {
             Some(memory) => memory,
             // The start section runs before the VM has looked its memory up.
-            None => caller.get_export("memory").and_then(Extern::into_memory).ok_or_else(no_memory)?,
+            None => caller
+                .get_export("memory")
+                .and_then(Extern::into_memory)
+                .ok_or_else(no_memory)?,
         };
         Ok(Self { caller, memory })
     }
@@ -60,12 +75,12 @@ impl<'a> Call<'a> {
     }
 
     /// Checks that `len` bytes at `address` are guest memory.
-    pub(super) fn check(&mut self, address: u32, len: u32) -> Result<(), Status> {
+    pub(super) fn check(&self, address: u32, len: u32) -> Result<(), Status> {
         slice(self.memory.data(&self.caller), Span(address, len)).map(|_| ())
     }
 
     /// Checks both places of an [`Out`].
-    pub(super) fn check_out(&mut self, out: Out) -> Result<(), Status> {
+    pub(super) fn check_out(&self, out: Out) -> Result<(), Status> {
         self.check(out.0, 4)?;
         self.check(out.1, 4)
     }
@@ -155,20 +170,29 @@ pub(super) fn slice(memory: &[u8], span: Span) -> Result<&[u8], Status> {
     let Span(address, len) = span;
     let start = usize::try_from(address).map_err(|_| Status::InvalidMemoryAccess)?;
     let len = usize::try_from(len).map_err(|_| Status::InvalidMemoryAccess)?;
-    memory.get(start..).and_then(|rest| rest.get(..len)).ok_or(Status::InvalidMemoryAccess)
+    memory
+        .get(start..)
+        .and_then(|rest| rest.get(..len))
+        .ok_or(Status::InvalidMemoryAccess)
 }
 
 fn slice_mut(memory: &mut [u8], span: Span) -> Result<&mut [u8], Status> {
     let Span(address, len) = span;
     let start = usize::try_from(address).map_err(|_| Status::InvalidMemoryAccess)?;
     let len = usize::try_from(len).map_err(|_| Status::InvalidMemoryAccess)?;
-    memory.get_mut(start..).and_then(|rest| rest.get_mut(..len)).ok_or(Status::InvalidMemoryAccess)
+    memory
+        .get_mut(start..)
+        .and_then(|rest| rest.get_mut(..len))
+        .ok_or(Status::InvalidMemoryAccess)
 }
 
 /// Reads a little-endian number.
 pub(super) fn read_u32(memory: &[u8], address: u32) -> Result<u32, Status> {
     let bytes = slice(memory, Span(address, 4))?;
-    bytes.first_chunk().map(|b| u32::from_le_bytes(*b)).ok_or(Status::InvalidMemoryAccess)
+    bytes
+        .first_chunk()
+        .map(|b| u32::from_le_bytes(*b))
+        .ok_or(Status::InvalidMemoryAccess)
 }
 
 #[cfg(test)]
@@ -180,8 +204,18 @@ mod tests {
         let memory = [0; 16];
         assert_eq!(slice(&memory, Span(0, 16)).map(<[u8]>::len), Ok(16));
         assert_eq!(slice(&memory, Span(16, 0)).map(<[u8]>::len), Ok(0));
-        for bad in [Span(0, 17), Span(16, 1), Span(17, 0), Span(u32::MAX, u32::MAX), Span(1, u32::MAX)] {
-            assert_eq!(slice(&memory, bad), Err(Status::InvalidMemoryAccess), "{bad:?}");
+        for bad in [
+            Span(0, 17),
+            Span(16, 1),
+            Span(17, 0),
+            Span(u32::MAX, u32::MAX),
+            Span(1, u32::MAX),
+        ] {
+            assert_eq!(
+                slice(&memory, bad),
+                Err(Status::InvalidMemoryAccess),
+                "{bad:?}"
+            );
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use crate::abi::{Map, Status};
-use crate::embed::{HeaderMap, Notice, StreamHost, Value};
+use crate::embed::{Notice, StreamHost, Value};
 use crate::hostcalls::Answer;
 use crate::hostcalls::memory::{Call, Out, Span, slice};
 use crate::vm::State;
@@ -18,22 +18,25 @@ pub(super) fn get(call: &mut Call<'_>, path: Span, out: Out) -> Answer {
         let raw = without_end(slice(memory, path)?);
         let mut segments = [""; MAX_SEGMENTS];
         let found = split(raw, &mut segments).is_some_and(|path| built_in(state, path, scratch))
-            || set_by_guest(state, raw).map(|value| scratch.extend_from_slice(value)).is_some();
+            || set_by_guest(state, raw)
+                .map(|value| scratch.extend_from_slice(value))
+                .is_some();
         if found { Ok(()) } else { Err(Status::NotFound) }
     })
 }
 
 /// Keeps a property for this stream: with the proxy if it wants to, else here. In the root
-/// context, where Envoy answers NOT_FOUND and Rust filters panic, for the plugin.
+/// context, where Envoy answers `NOT_FOUND` and Rust filters panic, for the plugin.
 pub(super) fn set(call: &mut Call<'_>, path: Span, value: Span) -> Answer {
     let (memory, state) = call.split();
     let raw = without_end(slice(memory, path)?);
     let value = slice(memory, value)?;
     let mut segments = [""; MAX_SEGMENTS];
-    if let Some(path) = split(raw, &mut segments) {
-        if state.stream_host().is_some_and(|stream| stream.set_property(path, value)) {
-            return Ok(());
-        }
+    if let Some(path) = split(raw, &mut segments)
+        && let Some(stream) = state.stream_host()
+        && stream.set_property(path, value)
+    {
+        return Ok(());
     }
     let limit = state.limits().property_bytes;
     let kept = match state.effective_stream() {
@@ -52,7 +55,10 @@ fn without_end(raw: &[u8]) -> &[u8] {
 }
 
 /// Splits a path at its NULs; `None` for what no built-in property is called.
-fn split<'p, 's>(raw: &'p [u8], segments: &'s mut [&'p str; MAX_SEGMENTS]) -> Option<&'s [&'p str]> {
+fn split<'p, 's>(
+    raw: &'p [u8],
+    segments: &'s mut [&'p str; MAX_SEGMENTS],
+) -> Option<&'s [&'p str]> {
     let mut n = 0;
     for segment in raw.split(|b| *b == 0) {
         *segments.get_mut(n)? = std::str::from_utf8(segment).ok()?;
@@ -61,9 +67,12 @@ fn split<'p, 's>(raw: &'p [u8], segments: &'s mut [&'p str; MAX_SEGMENTS]) -> Op
     segments.get(..n)
 }
 
-fn set_by_guest<'s>(state: &'s mut State, raw: &[u8]) -> Option<&'s [u8]> {
+fn set_by_guest<'s>(state: &'s State, raw: &[u8]) -> Option<&'s [u8]> {
     let id = state.frame.effective;
-    let stream = state.streams.get(&id).and_then(|stream| stream.properties.get(raw));
+    let stream = state
+        .streams
+        .get(&id)
+        .and_then(|stream| stream.properties.get(raw));
     stream.or_else(|| state.root.properties.get(raw))
 }
 
@@ -97,24 +106,21 @@ fn built_in(state: &mut State, path: &[&str], out: &mut Vec<u8>) -> bool {
 ///
 /// Source: Envoy's request and response attributes.
 fn from_headers(stream: &mut dyn StreamHost, path: &[&str], out: &mut Vec<u8>) -> Option<()> {
-    let (side, rest) = path.split_first()?;
-    let (name, map) = match (*side, rest) {
-        ("request", [name]) => (direct_request_header(name), Map::RequestHeaders),
-        ("request", ["headers", name]) => return joined(stream, Map::RequestHeaders, name, out),
-        ("response", ["headers", name]) => return joined(stream, Map::ResponseHeaders, name, out),
-        ("response", ["trailers", name]) => return joined(stream, Map::ResponseTrailers, name, out),
-        ("response", _) => (None, Map::ResponseHeaders),
-        _ => return None,
-    };
-    if let Some(name) = name {
-        return stream.headers(map)?.get(name).map(|value| out.extend_from_slice(&value));
-    }
     match path {
         ["request", "url_path"] => target(stream, out, |path, _| path),
         ["request", "query"] => target(stream, out, |_, query| query),
-        ["request", "headers"] => whole(stream.headers(Map::RequestHeaders)?, out),
-        ["response", "headers"] => whole(stream.headers(Map::ResponseHeaders)?, out),
-        ["response", "trailers"] => whole(stream.headers(Map::ResponseTrailers)?, out),
+        ["request", "headers"] => whole(stream, Map::RequestHeaders, out),
+        ["request", "headers", name] => joined(stream, Map::RequestHeaders, name, out),
+        ["request", attribute] => {
+            let headers = stream.headers(Map::RequestHeaders)?;
+            let value = headers.get(request_header(attribute)?)?;
+            out.extend_from_slice(&value);
+            Some(())
+        }
+        ["response", "headers"] => whole(stream, Map::ResponseHeaders, out),
+        ["response", "headers", name] => joined(stream, Map::ResponseHeaders, name, out),
+        ["response", "trailers"] => whole(stream, Map::ResponseTrailers, out),
+        ["response", "trailers", name] => joined(stream, Map::ResponseTrailers, name, out),
         ["response", "code"] => number(stream, Map::ResponseHeaders, ":status", out),
         ["response", "grpc_status"] => number(stream, Map::ResponseTrailers, "grpc-status", out)
             .or_else(|| number(stream, Map::ResponseHeaders, "grpc-status", out)),
@@ -122,7 +128,8 @@ fn from_headers(stream: &mut dyn StreamHost, path: &[&str], out: &mut Vec<u8>) -
     }
 }
 
-fn direct_request_header(attribute: &str) -> Option<&'static str> {
+/// The request header an attribute is another name for.
+fn request_header(attribute: &str) -> Option<&'static str> {
     Some(match attribute {
         "path" => ":path",
         "host" => ":authority",
@@ -143,7 +150,10 @@ fn target(
 ) -> Option<()> {
     let target = stream.headers(Map::RequestHeaders)?.get(":path")?;
     let mut halves = target.splitn(2, |b| *b == b'?');
-    let (path, query) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+    let (path, query) = (
+        halves.next().unwrap_or_default(),
+        halves.next().unwrap_or_default(),
+    );
     out.extend_from_slice(part(path, query));
     Some(())
 }
@@ -172,16 +182,21 @@ fn joined(stream: &mut dyn StreamHost, map: Map, name: &str, out: &mut Vec<u8>) 
 }
 
 /// Writes a map with one entry per name.
-fn whole(headers: &dyn HeaderMap, out: &mut Vec<u8>) -> Option<()> {
+fn whole(stream: &mut dyn StreamHost, map: Map, out: &mut Vec<u8>) -> Option<()> {
+    let headers = stream.headers(map)?;
     let mut entries: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    headers.each(&mut |name, value| match entries.iter_mut().find(|(n, _)| n == name) {
-        Some((_, values)) => {
-            values.push(b',');
-            values.extend_from_slice(value);
-        }
-        None => entries.push((name.to_vec(), value.to_vec())),
-    });
-    let entries = entries.into_iter().map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)));
+    headers.each(
+        &mut |name, value| match entries.iter_mut().find(|(n, _)| n == name) {
+            Some((_, values)) => {
+                values.push(b',');
+                values.extend_from_slice(value);
+            }
+            None => entries.push((name.to_vec(), value.to_vec())),
+        },
+    );
+    let entries = entries
+        .into_iter()
+        .map(|(name, value)| (Cow::Owned(name), Cow::Owned(value)));
     Value::Map(entries.collect()).encode(out);
     Some(())
 }

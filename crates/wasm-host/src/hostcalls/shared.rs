@@ -10,7 +10,11 @@ pub(super) fn get(call: &mut Call<'_>, key: Span, out: Out, cas_out: u32) -> Ans
     call.check_out(out)?;
     call.check(cas_out, 4)?;
     let (memory, state) = call.split();
-    let (value, cas) = state.plugin.space.get(slice(memory, key)?).ok_or(Status::NotFound)?;
+    let (value, cas) = state
+        .plugin
+        .space
+        .get(slice(memory, key)?)
+        .ok_or(Status::NotFound)?;
     call.give(&value, out)?;
     Ok(call.write_u32(cas_out, cas)?)
 }
@@ -36,7 +40,10 @@ pub(super) fn register_queue(call: &mut Call<'_>, name: Span, out: u32) -> Answe
     let (memory, state) = call.split();
     let notifier = state.host.queue_notifier();
     let plugin = &state.plugin;
-    let registered = plugin.space.register_queue(slice(memory, name)?, notifier, &plugin.config.limits);
+    let registered =
+        plugin
+            .space
+            .register_queue(slice(memory, name)?, notifier, &plugin.config.limits);
     if registered.is_err() {
         state.notice(Notice::StorageFull, "a queue");
     }
@@ -46,15 +53,21 @@ pub(super) fn register_queue(call: &mut Call<'_>, name: Span, out: u32) -> Answe
 pub(super) fn resolve_queue(call: &mut Call<'_>, vm_id: Span, name: Span, out: u32) -> Answer {
     call.check(out, 4)?;
     let (memory, state) = call.split();
-    let found = state.plugin.space.resolve_queue(slice(memory, vm_id)?, slice(memory, name)?);
+    let found = state
+        .plugin
+        .space
+        .resolve_queue(slice(memory, vm_id)?, slice(memory, name)?);
     Ok(call.write_u32(out, found.ok_or(Status::NotFound)?)?)
 }
 
-/// A full queue answers NOT_FOUND, for the same reason as full shared data its mismatch.
+/// A full queue answers `NOT_FOUND`, for the same reason as full shared data its mismatch.
 pub(super) fn enqueue(call: &mut Call<'_>, id: u32, item: Span) -> Answer {
     let (memory, state) = call.split();
     let plugin = &state.plugin;
-    match plugin.space.enqueue(id, slice(memory, item)?, &plugin.config.limits) {
+    match plugin
+        .space
+        .enqueue(id, slice(memory, item)?, &plugin.config.limits)
+    {
         Ok(notifier) => {
             if let Some(notify) = notifier {
                 notify(id);

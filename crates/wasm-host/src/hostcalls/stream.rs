@@ -1,4 +1,8 @@
 //! What becomes of a stream: resume, close, answer. Carried out after the callback has returned.
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "every host function answers alike"
+)]
 
 use crate::abi::Status;
 use crate::embed::{Headers, Notice};
@@ -18,7 +22,7 @@ pub(super) struct Parts {
 }
 
 /// Resumes the request (0) or response (1). TCP streams (2, 3) are not run here; Envoy's
-/// UNIMPLEMENTED for 3 would end a Rust filter.
+/// `UNIMPLEMENTED` for 3 would end a Rust filter.
 pub(super) fn resume(call: &mut Call<'_>, kind: u32) -> Answer {
     match kind {
         0 => act(call.state(), |effects| effects.resume_request = true),
@@ -46,7 +50,12 @@ pub(super) fn clear_route_cache(_: &mut Call<'_>) -> Answer {
 
 /// Answers the request. The first answer of a stream counts; whatever the callback returns then
 /// does not.
-pub(super) fn send_local_response(call: &mut Call<'_>, status: u32, grpc_status: u32, parts: Parts) -> Answer {
+pub(super) fn send_local_response(
+    call: &mut Call<'_>,
+    status: u32,
+    grpc_status: u32,
+    parts: Parts,
+) -> Answer {
     let (memory, state) = call.split();
     let details = slice(memory, parts.details)?;
     let body = slice(memory, parts.body)?;
@@ -67,11 +76,19 @@ pub(super) fn send_local_response(call: &mut Call<'_>, status: u32, grpc_status:
             response.body = body.to_vec();
             response.headers = response_headers(state, &pairs, !body.is_empty());
         }
-        Ok(200..=599) => state.notice(Notice::LocalResponseReplaced, "its body is larger than allowed"),
-        _ => state.notice(Notice::LocalResponseReplaced, &format!("{status} is no status of a response")),
+        Ok(200..=599) => state.notice(
+            Notice::LocalResponseReplaced,
+            "its body is larger than allowed",
+        ),
+        _ => state.notice(
+            Notice::LocalResponseReplaced,
+            &format!("{status} is no status of a response"),
+        ),
     }
     act(state, |effects| {
-        effects.local_response.get_or_insert_with(|| Box::new(response));
+        effects
+            .local_response
+            .get_or_insert_with(|| Box::new(response));
     });
     Ok(())
 }
@@ -79,8 +96,14 @@ pub(super) fn send_local_response(call: &mut Call<'_>, status: u32, grpc_status:
 /// Keeps the headers a response can have. Framing is the proxy's: a length or encoding of the
 /// guest's would let it tell two responses in one.
 fn response_headers(state: &mut State, pairs: &[(&[u8], &[u8])], has_body: bool) -> Headers {
-    const FRAMING: [&str; 6] =
-        ["connection", "content-length", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"];
+    const FRAMING: [&str; 6] = [
+        "connection",
+        "content-length",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "upgrade",
+    ];
     let mut headers = Headers::new();
     let mut has_type = false;
     for (name, value) in pairs {
@@ -92,7 +115,10 @@ fn response_headers(state: &mut State, pairs: &[(&[u8], &[u8])], has_body: bool)
                 }
             }
             _ => {
-                let detail = format!("header {:?} of a local response", String::from_utf8_lossy(name));
+                let detail = format!(
+                    "header {:?} of a local response",
+                    String::from_utf8_lossy(name)
+                );
                 state.notice(Notice::HeaderRefused, &detail);
             }
         }
@@ -115,6 +141,9 @@ fn act(state: &mut State, note: impl FnOnce(&mut Effects)) {
                 state.host.wake(id);
             }
         }
-        _ => state.notice(Notice::StreamActionIgnored, "there is no stream it could be for"),
+        _ => state.notice(
+            Notice::StreamActionIgnored,
+            "there is no stream it could be for",
+        ),
     }
 }

@@ -9,5 +9,9 @@ mod wasi;
 
 /// The statuses and texts a guest logged, without the request id, joined by spaces.
 fn said(lines: &[String]) -> String {
-    lines.iter().map(|line| line.trim_start_matches("id-1: ")).collect::<Vec<_>>().join(" ")
+    lines
+        .iter()
+        .map(|line| line.trim_start_matches("id-1: "))
+        .collect::<Vec<_>>()
+        .join(" ")
 }

@@ -2,7 +2,7 @@
 //!
 //! There are no files, no sockets, no arguments, and no environment but the configured one.
 //! Source: `wasi_snapshot_preview1`; answers as proxy-wasm-cpp-host gives them, because the
-//! runtimes of Go, TinyGo, Rust and emscripten were tested against those.
+//! runtimes of Go, `TinyGo`, Rust and emscripten were tested against those.
 
 mod calls;
 
@@ -71,7 +71,9 @@ pub(super) fn add(functions: &mut HostFunctions) -> wasmtime::Result<()> {
     for module in MODULES {
         let exit = |caller: Caller<'_, State>, code: u32| {
             Call::admit(caller, "proc_exit")?;
-            Err::<(), _>(wasmtime::Error::from(Reason::Exit { code: code.cast_signed() }))
+            Err::<(), _>(wasmtime::Error::from(Reason::Exit {
+                code: code.cast_signed(),
+            }))
         };
         functions.add_typed((module, "proc_exit"), "(i32) -> ()".to_owned(), exit)?;
     }
@@ -98,7 +100,11 @@ pub(crate) fn define_stub(
     linker.func_new(module, name, ty.clone(), move |_, params, results| {
         // Standard output and error can do everything, as far as callers mind.
         let works = on_file && matches!(params.first(), Some(Val::I32(1 | 2)));
-        let errno = if works { 0 } else { (otherwise as u32).cast_signed() };
+        let errno = if works {
+            0
+        } else {
+            (otherwise as u32).cast_signed()
+        };
         results.fill(Val::I32(errno));
         Ok(())
     })?;

@@ -29,12 +29,17 @@ impl Inspection {
     pub(super) fn of(bytes: &[u8]) -> Result<Self, Error> {
         let not_wasm = |e: wasmparser::BinaryReaderError| Error::NotWasm { why: e.to_string() };
         if !bytes.starts_with(b"\0asm") {
-            return Err(Error::NotWasm { why: what_instead(bytes).to_owned() });
+            return Err(Error::NotWasm {
+                why: what_instead(bytes).to_owned(),
+            });
         }
         let mut this = Self::default();
         for payload in Parser::new(0).parse_all(bytes) {
             match payload.map_err(not_wasm)? {
-                Payload::Version { encoding: Encoding::Component, .. } => return Err(Error::Component),
+                Payload::Version {
+                    encoding: Encoding::Component,
+                    ..
+                } => return Err(Error::Component),
                 Payload::FunctionSection(section) => {
                     this.functions = usize::try_from(section.count()).unwrap_or(usize::MAX);
                 }
@@ -62,27 +67,49 @@ impl Inspection {
 
     /// The newest version the module names; several happen when SDKs are linked twice.
     pub(super) fn abi_version(&self) -> Result<AbiVersion, Error> {
-        let known = self.functions_exported().filter_map(AbiVersion::from_marker).max();
+        let known = self
+            .functions_exported()
+            .filter_map(AbiVersion::from_marker)
+            .max();
         known.ok_or_else(|| Error::NoAbiVersion {
-            found: self.functions_exported().find(|name| name.starts_with("proxy_abi_version_")).map(str::to_owned),
+            found: self
+                .functions_exported()
+                .find(|name| name.starts_with("proxy_abi_version_"))
+                .map(str::to_owned),
         })
     }
 
     pub(super) fn require_exports(&self) -> Result<(), Error> {
         let mut missing = Vec::new();
-        if !self.exports.iter().any(|(name, kind)| name == "memory" && *kind == ExternalKind::Memory) {
+        if !self
+            .exports
+            .iter()
+            .any(|(name, kind)| name == "memory" && *kind == ExternalKind::Memory)
+        {
             missing.push("memory");
         }
-        if !self.functions_exported().any(|name| ALLOCATORS.contains(&name)) {
+        if !self
+            .functions_exported()
+            .any(|name| ALLOCATORS.contains(&name))
+        {
             missing.push("proxy_on_memory_allocate (or malloc)");
         }
-        if missing.is_empty() { Ok(()) } else { Err(Error::MissingExports(missing)) }
+        if missing.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::MissingExports(missing))
+        }
     }
 
     /// Names every import that cannot be satisfied, once each.
     pub(super) fn imports_unknown_to(&self, functions: &HostFunctions) -> Vec<String> {
         let mut unknown: Vec<String> = Vec::new();
-        for Import { module, name, is_function } in &self.imports {
+        for Import {
+            module,
+            name,
+            is_function,
+        } in &self.imports
+        {
             let known = *is_function
                 && (functions.signature(module, name).is_some() || wasi::is_module(module));
             let full = format!("{module}.{name}");
@@ -94,7 +121,10 @@ impl Inspection {
     }
 
     fn functions_exported(&self) -> impl Iterator<Item = &str> {
-        let functions = self.exports.iter().filter(|(_, kind)| *kind == ExternalKind::Func);
+        let functions = self
+            .exports
+            .iter()
+            .filter(|(_, kind)| *kind == ExternalKind::Func);
         functions.map(|(name, _)| name.as_str())
     }
 }

@@ -14,7 +14,8 @@ fn compile(parts: &[&str]) -> Result<Module, Error> {
 #[track_caller]
 fn error(parts: &[&str]) -> String {
     let error = compile(parts).unwrap_err();
-    let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+    let cause =
+        std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
     error.to_string() + &cause
 }
 
@@ -32,7 +33,12 @@ fn each_abi_version_is_recognised_by_its_marker() {
 #[test]
 fn the_newest_of_several_versions_counts() {
     let old = r#"(func (export "proxy_abi_version_0_1_0"))"#;
-    assert_eq!(compile(&[MARKER, old, MEMORY, MALLOC]).unwrap().abi_version(), AbiVersion::V0_2_1);
+    assert_eq!(
+        compile(&[MARKER, old, MEMORY, MALLOC])
+            .unwrap()
+            .abi_version(),
+        AbiVersion::V0_2_1
+    );
 }
 
 #[test]
@@ -48,8 +54,12 @@ fn missing_exports_are_named_together() {
         error(&[MARKER]),
         "the module does not export memory and proxy_on_memory_allocate (or malloc)"
     );
-    assert_eq!(error(&[MARKER, MALLOC]), "the module does not export memory");
-    let spec = r#"(func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0))"#;
+    assert_eq!(
+        error(&[MARKER, MALLOC]),
+        "the module does not export memory"
+    );
+    let spec =
+        r#"(func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 0))"#;
     assert!(compile(&[MARKER, MEMORY, spec]).is_ok());
 }
 
@@ -78,7 +88,8 @@ fn an_import_of_another_type_is_explained() {
 
 #[test]
 fn a_callback_of_another_type_is_explained() {
-    let callback = r#"(func (export "proxy_on_request_headers") (param i32) (result i32) (i32.const 0))"#;
+    let callback =
+        r#"(func (export "proxy_on_request_headers") (param i32) (result i32) (i32.const 0))"#;
     assert_eq!(
         error(&[MARKER, MEMORY, MALLOC, callback]),
         "export proxy_on_request_headers has type (i32) -> i32; \
@@ -116,15 +127,24 @@ fn wasi_is_there_under_both_names_and_rarer_functions_are_stubs() {
         (import "wasi_snapshot_preview1" "sock_accept" (func (param i32 i32 i32) (result i32)))"#;
     assert!(compile(&[imports, MARKER, MEMORY, MALLOC]).is_ok());
     let odd = r#"(import "wasi_unstable" "made_up" (func (result i64)))"#;
-    assert!(error(&[odd, MARKER, MEMORY, MALLOC]).contains("wasi_unstable.made_up is no function of WASI"));
+    assert!(
+        error(&[odd, MARKER, MEMORY, MALLOC])
+            .contains("wasi_unstable.made_up is no function of WASI")
+    );
 }
 
 #[test]
 fn bytes_that_are_no_module_are_told_apart() {
     let told = |bytes: &[u8]| host().compile(bytes).unwrap_err().to_string();
     assert_eq!(told(b""), "not a WebAssembly module: it is empty");
-    assert_eq!(told(b"\x1f\x8b\x08"), "not a WebAssembly module: it is compressed with gzip");
-    assert_eq!(told(b"<html>"), "not a WebAssembly module: it looks like a web page");
+    assert_eq!(
+        told(b"\x1f\x8b\x08"),
+        "not a WebAssembly module: it is compressed with gzip"
+    );
+    assert_eq!(
+        told(b"<html>"),
+        "not a WebAssembly module: it looks like a web page"
+    );
     assert!(told(b"(module)").contains("WebAssembly text"));
     assert!(told(b"\x7fELF").contains("a program for this machine"));
     assert!(told(b"\0asm\x0d\0\x01\0").starts_with("a WebAssembly component"));
@@ -140,12 +160,28 @@ fn a_truncated_module_is_refused_wherever_it_ends() {
 
 #[test]
 fn large_modules_are_refused_before_they_are_compiled() {
-    let small = Host::new(HostSettings { module_bytes: 100, ..HostSettings::default() }).unwrap();
+    let small = Host::new(HostSettings {
+        module_bytes: 100,
+        ..HostSettings::default()
+    })
+    .unwrap();
     let error = small.compile(&[0; 101]).unwrap_err();
-    assert_eq!(error.to_string(), "the module has 101 bytes, more than the 100 allowed");
-    let few = Host::new(HostSettings { module_functions: 3, ..HostSettings::default() }).unwrap();
-    let error = few.compile(&wat::parse_str(Guest::new().wat()).unwrap()).unwrap_err();
-    assert!(matches!(error, Error::TooManyFunctions { limit: 3, .. }), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "the module has 101 bytes, more than the 100 allowed"
+    );
+    let few = Host::new(HostSettings {
+        module_functions: 3,
+        ..HostSettings::default()
+    })
+    .unwrap();
+    let error = few
+        .compile(&wat::parse_str(Guest::new().wat()).unwrap())
+        .unwrap_err();
+    assert!(
+        matches!(error, Error::TooManyFunctions { limit: 3, .. }),
+        "{error}"
+    );
 }
 
 #[test]
@@ -155,15 +191,22 @@ fn proposals_that_filters_do_not_need_are_off() {
     let tail_call = "(func $f return_call $f)";
     assert!(error(&[MARKER, MEMORY, MALLOC, tail_call]).starts_with("the module does not compile"));
     let two_memories = "(memory 1)";
-    assert!(error(&[MARKER, MEMORY, MALLOC, two_memories]).starts_with("the module does not compile"));
+    assert!(
+        error(&[MARKER, MEMORY, MALLOC, two_memories]).starts_with("the module does not compile")
+    );
 }
 
 #[test]
 fn a_module_tells_what_it_is() {
-    let guest = Guest::new().announces("proxy_on_log", 0).announces("proxy_on_vm_start", 1);
+    let guest = Guest::new()
+        .announces("proxy_on_log", 0)
+        .announces("proxy_on_vm_start", 1);
     let bytes = wat::parse_str(guest.wat()).unwrap();
     let module = host().compile(&bytes).unwrap();
-    assert_eq!(module.callbacks().collect::<Vec<_>>(), ["proxy_on_vm_start", "proxy_on_log"]);
+    assert_eq!(
+        module.callbacks().collect::<Vec<_>>(),
+        ["proxy_on_vm_start", "proxy_on_log"]
+    );
     assert_eq!(module.size(), bytes.len());
     assert_eq!(module.sha256().len(), 64);
     assert!(module.sha256().bytes().all(|b| b.is_ascii_hexdigit()));

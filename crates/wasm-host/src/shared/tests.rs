@@ -3,7 +3,13 @@ use std::sync::atomic::AtomicUsize;
 use super::*;
 
 fn limits() -> Limits {
-    Limits { shared_bytes: 64, name_bytes: 8, queues: 2, queue_items: 2, ..Limits::default() }
+    Limits {
+        shared_bytes: 64,
+        name_bytes: 8,
+        queues: 2,
+        queue_items: 2,
+        ..Limits::default()
+    }
 }
 
 #[test]
@@ -35,7 +41,10 @@ fn data_is_bounded_and_replacing_frees() {
     assert_eq!(space.set(b"j", &[0; 4], 0, &limits), Err(NotStored::Full));
     space.set(b"k", &[0; 10], 0, &limits).unwrap();
     space.set(b"j", &[0; 4], 0, &limits).unwrap();
-    assert_eq!(space.set(b"much too long", b"", 0, &limits), Err(NotStored::Full));
+    assert_eq!(
+        space.set(b"much too long", b"", 0, &limits),
+        Err(NotStored::Full)
+    );
 }
 
 #[test]
@@ -47,7 +56,10 @@ fn tenants_see_nothing_of_each_other() {
     assert_eq!(theirs.get(b"k"), None);
     let id = ours.register_queue(b"q", None, &limits).unwrap();
     assert_eq!(theirs.resolve_queue(b"vm", b"q"), None);
-    assert_eq!(theirs.enqueue(id, b"", &limits).err(), Some(NotStored::Missing));
+    assert_eq!(
+        theirs.enqueue(id, b"", &limits).err(),
+        Some(NotStored::Missing)
+    );
     assert_eq!(theirs.dequeue(id), Err(Status::NotFound));
 }
 
@@ -90,11 +102,20 @@ fn queues_are_bounded_in_number_items_and_bytes() {
     let limits = limits();
     let id = space.register_queue(b"a", None, &limits).unwrap();
     space.register_queue(b"b", None, &limits).unwrap();
-    assert_eq!(space.register_queue(b"c", None, &limits), Err(Status::InternalFailure));
-    assert_eq!(space.enqueue(id, &[0; 65], &limits).err(), Some(NotStored::Full));
+    assert_eq!(
+        space.register_queue(b"c", None, &limits),
+        Err(Status::InternalFailure)
+    );
+    assert_eq!(
+        space.enqueue(id, &[0; 65], &limits).err(),
+        Some(NotStored::Full)
+    );
     space.enqueue(id, b"1", &limits).unwrap();
     space.enqueue(id, b"2", &limits).unwrap();
-    assert_eq!(space.enqueue(id, b"3", &limits).err(), Some(NotStored::Full));
+    assert_eq!(
+        space.enqueue(id, b"3", &limits).err(),
+        Some(NotStored::Full)
+    );
 }
 
 #[test]

@@ -39,7 +39,11 @@ pub(crate) enum Verdict {
 
 impl Clock {
     pub(crate) fn new(tick: Duration) -> Self {
-        Self { tick, budget: Duration::ZERO, first_look: None }
+        Self {
+            tick,
+            budget: Duration::ZERO,
+            first_look: None,
+        }
     }
 
     pub(crate) fn budget(&self) -> Duration {
@@ -62,13 +66,17 @@ impl Clock {
         let left = self.budget.saturating_sub(FIRST_LOOK * self.tick);
         let Some(first) = self.first_look else {
             self.first_look = Some(FirstLook { processor, wall });
-            return if left.is_zero() { Verdict::Over } else { Verdict::GoOn(self.ticks(left)) };
+            return if left.is_zero() {
+                Verdict::Over
+            } else {
+                Verdict::GoOn(self.ticks(left))
+            };
         };
         let used = processor.saturating_sub(first.processor);
         if used >= left || wall.saturating_duration_since(first.wall) >= WALL_FACTOR * self.budget {
             Verdict::Over
         } else {
-            Verdict::GoOn(self.ticks(left - used))
+            Verdict::GoOn(self.ticks(left.saturating_sub(used)))
         }
     }
 
@@ -129,6 +137,6 @@ mod tests {
     #[test]
     fn processor_time_rises_while_the_thread_works() {
         let before = processor_time();
-        while processor_time() - before < MS {}
+        while processor_time().saturating_sub(before) < MS {}
     }
 }

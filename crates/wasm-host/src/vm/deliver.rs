@@ -31,12 +31,21 @@ impl Vm {
             phase: Phase::Running,
             context: ROOT,
             lent_for: owner,
-            budget: if owner.is_some() { limits.callback } else { limits.tick },
+            budget: if owner.is_some() {
+                limits.callback
+            } else {
+                limits.tick
+            },
         };
         self.enter(entry, host, |exports, store| {
             let state = store.data_mut();
-            let expected = state.calls.get(call.0).filter(|c| c.context == owner.unwrap_or(ROOT));
-            let Some(expected) = expected.filter(|c| fits(c.kind, &event)) else { return Ok(()) };
+            let expected = state
+                .calls
+                .get(call.0)
+                .filter(|c| c.context == owner.unwrap_or(ROOT));
+            let Some(expected) = expected.filter(|c| fits(c.kind, &event)) else {
+                return Ok(());
+            };
             if ends(expected.kind, &event) {
                 state.calls.end(call.0);
                 if let Some(stream) = state.streams.get_mut(&expected.context) {
@@ -63,7 +72,9 @@ fn callback_for(event: &CalloutEvent) -> &'static str {
 fn fits(kind: CallKind, event: &CalloutEvent) -> bool {
     match (kind, event) {
         (CallKind::Http, CalloutEvent::HttpResponse { .. })
-        | (CallKind::GrpcUnary, CalloutEvent::GrpcMessage(_) | CalloutEvent::GrpcClosed { .. }) => true,
+        | (CallKind::GrpcUnary, CalloutEvent::GrpcMessage(_) | CalloutEvent::GrpcClosed { .. }) => {
+            true
+        }
         (CallKind::GrpcStream, event) => !matches!(event, CalloutEvent::HttpResponse { .. }),
         _ => false,
     }
@@ -83,10 +94,22 @@ fn hand_over(
 ) -> wasmtime::Result<()> {
     let calls = &mut store.data_mut().calls;
     let three = match event {
-        CalloutEvent::HttpResponse { headers, body, trailers } => {
-            let sizes = (number(headers.len()), number(body.len()), number(trailers.len()));
+        CalloutEvent::HttpResponse {
+            headers,
+            body,
+            trailers,
+        } => {
+            let sizes = (
+                number(headers.len()),
+                number(body.len()),
+                number(trailers.len()),
+            );
             calls.status = (0, String::new());
-            calls.received = Received { headers: Some(headers), trailers: Some(trailers), body: Some(body) };
+            calls.received = Received {
+                headers: Some(headers),
+                trailers: Some(trailers),
+                body: Some(body),
+            };
             return match &exports.http_call_response {
                 Some(call) => call.call(store, (ROOT, id, sizes.0, sizes.1, sizes.2)),
                 None => Ok(()),

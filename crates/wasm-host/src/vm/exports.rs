@@ -29,30 +29,102 @@ const HEADERS: &[&str] = &["(i32, i32, i32) -> i32", "(i32, i32) -> i32"];
 /// Source: proxy-wasm specification v0.2.1 and, for the alias of the AssemblyScript SDK, its
 /// `proxy_on_grpc_trailing_metadata`.
 pub(crate) const CALLBACKS: &[Callback] = &[
-    Callback { name: "_initialize", types: NOTHING },
-    Callback { name: "_start", types: NOTHING },
-    Callback { name: "main", types: TWO_ASKED },
-    Callback { name: "__main_void", types: &["() -> i32"] },
-    Callback { name: "proxy_on_context_create", types: TWO },
-    Callback { name: "proxy_on_vm_start", types: TWO_ASKED },
-    Callback { name: "proxy_on_configure", types: TWO_ASKED },
-    Callback { name: "proxy_on_tick", types: ONE },
-    Callback { name: "proxy_on_queue_ready", types: TWO },
-    Callback { name: "proxy_on_request_headers", types: HEADERS },
-    Callback { name: "proxy_on_request_body", types: THREE_ASKED },
-    Callback { name: "proxy_on_request_trailers", types: TWO_ASKED },
-    Callback { name: "proxy_on_response_headers", types: HEADERS },
-    Callback { name: "proxy_on_response_body", types: THREE_ASKED },
-    Callback { name: "proxy_on_response_trailers", types: TWO_ASKED },
-    Callback { name: "proxy_on_http_call_response", types: &["(i32, i32, i32, i32, i32) -> ()"] },
-    Callback { name: "proxy_on_grpc_receive_initial_metadata", types: THREE },
-    Callback { name: "proxy_on_grpc_receive", types: THREE },
-    Callback { name: "proxy_on_grpc_receive_trailing_metadata", types: THREE },
-    Callback { name: "proxy_on_grpc_trailing_metadata", types: THREE },
-    Callback { name: "proxy_on_grpc_close", types: THREE },
-    Callback { name: "proxy_on_done", types: ONE_ASKED },
-    Callback { name: "proxy_on_log", types: ONE },
-    Callback { name: "proxy_on_delete", types: ONE },
+    Callback {
+        name: "_initialize",
+        types: NOTHING,
+    },
+    Callback {
+        name: "_start",
+        types: NOTHING,
+    },
+    Callback {
+        name: "main",
+        types: TWO_ASKED,
+    },
+    Callback {
+        name: "__main_void",
+        types: &["() -> i32"],
+    },
+    Callback {
+        name: "proxy_on_context_create",
+        types: TWO,
+    },
+    Callback {
+        name: "proxy_on_vm_start",
+        types: TWO_ASKED,
+    },
+    Callback {
+        name: "proxy_on_configure",
+        types: TWO_ASKED,
+    },
+    Callback {
+        name: "proxy_on_tick",
+        types: ONE,
+    },
+    Callback {
+        name: "proxy_on_queue_ready",
+        types: TWO,
+    },
+    Callback {
+        name: "proxy_on_request_headers",
+        types: HEADERS,
+    },
+    Callback {
+        name: "proxy_on_request_body",
+        types: THREE_ASKED,
+    },
+    Callback {
+        name: "proxy_on_request_trailers",
+        types: TWO_ASKED,
+    },
+    Callback {
+        name: "proxy_on_response_headers",
+        types: HEADERS,
+    },
+    Callback {
+        name: "proxy_on_response_body",
+        types: THREE_ASKED,
+    },
+    Callback {
+        name: "proxy_on_response_trailers",
+        types: TWO_ASKED,
+    },
+    Callback {
+        name: "proxy_on_http_call_response",
+        types: &["(i32, i32, i32, i32, i32) -> ()"],
+    },
+    Callback {
+        name: "proxy_on_grpc_receive_initial_metadata",
+        types: THREE,
+    },
+    Callback {
+        name: "proxy_on_grpc_receive",
+        types: THREE,
+    },
+    Callback {
+        name: "proxy_on_grpc_receive_trailing_metadata",
+        types: THREE,
+    },
+    Callback {
+        name: "proxy_on_grpc_trailing_metadata",
+        types: THREE,
+    },
+    Callback {
+        name: "proxy_on_grpc_close",
+        types: THREE,
+    },
+    Callback {
+        name: "proxy_on_done",
+        types: ONE_ASKED,
+    },
+    Callback {
+        name: "proxy_on_log",
+        types: ONE,
+    },
+    Callback {
+        name: "proxy_on_delete",
+        types: ONE,
+    },
 ];
 
 type One<R> = Option<TypedFunc<u32, R>>;
@@ -90,7 +162,13 @@ pub(crate) enum Headers {
 }
 
 impl Headers {
-    pub(crate) fn call(&self, store: &mut Store<State>, context: u32, n: u32, end: bool) -> wasmtime::Result<u32> {
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<State>,
+        context: u32,
+        n: u32,
+        end: bool,
+    ) -> wasmtime::Result<u32> {
         match self {
             Self::WithoutEnd(call) => call.call(store, (context, n)),
             Self::WithEnd(call) => call.call(store, (context, n, u32::from(end))),

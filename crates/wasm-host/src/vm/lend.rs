@@ -2,7 +2,10 @@
 //!
 //! The engine wants the data of a store to own what it refers to; a stream belongs to the request
 //! that is being handled. This is the only place where the compiler cannot follow who borrows what.
-#![expect(unsafe_code, reason = "see the SAFETY comments: a borrow outlives its loan by construction")]
+#![expect(
+    unsafe_code,
+    reason = "see the SAFETY comments: a borrow outlives its loan by construction"
+)]
 
 use std::fmt;
 use std::mem;
@@ -25,6 +28,10 @@ impl fmt::Debug for Lent {
 
 impl Lent {
     /// Returns the stream, if one is lent just now.
+    #[expect(
+        clippy::needless_pass_by_ref_mut,
+        reason = "the exclusive borrow is what keeps the reference unique"
+    )]
     pub(crate) fn get(&mut self) -> Option<&mut (dyn StreamHost + '_)> {
         // SAFETY: the pointer was made in `with` from a `&mut` that `with` holds, unused, until it
         // has cleared this field, so it is valid and nothing else uses its target. The result
@@ -54,7 +61,11 @@ pub(super) fn with<R>(
         // SAFETY: only the lifetime in the type changes. `Loan` clears the field before this
         // function returns or unwinds, which is before the borrow of `stream` ends, and `Loan`
         // is not reachable for `guest`, so it cannot be forgotten.
-        unsafe { mem::transmute::<NonNull<dyn StreamHost + '_>, NonNull<dyn StreamHost + 'static>>(stream) }
+        unsafe {
+            mem::transmute::<NonNull<dyn StreamHost + '_>, NonNull<dyn StreamHost + 'static>>(
+                stream,
+            )
+        }
     });
     store.data_mut().lent = Lent(lent);
     let loan = Loan(store);

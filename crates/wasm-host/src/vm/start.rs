@@ -25,13 +25,21 @@ pub(super) fn run(plugin: &Arc<Configured>, host: Rc<dyn PluginHost>) -> Result<
         call_start_function(&mut live, instance, callback, limits.start)?;
     }
 
-    let root = |callback, phase, budget| Entry { callback, phase, context: ROOT, lent_for: None, budget };
-    step(&mut live, root("proxy_on_context_create", Phase::Running, limits.start), |exports, store| {
-        match &exports.context_create {
+    let root = |callback, phase, budget| Entry {
+        callback,
+        phase,
+        context: ROOT,
+        lent_for: None,
+        budget,
+    };
+    step(
+        &mut live,
+        root("proxy_on_context_create", Phase::Running, limits.start),
+        |exports, store| match &exports.context_create {
             Some(call) => call.call(store, (ROOT, 0)),
             None => Ok(()),
-        }
-    })?;
+        },
+    )?;
 
     let size = byte_count(&plugin.config.vm_configuration);
     let entry = root("proxy_on_vm_start", Phase::Running, limits.start);
@@ -40,25 +48,37 @@ pub(super) fn run(plugin: &Arc<Configured>, host: Rc<dyn PluginHost>) -> Result<
         None => Ok(true),
     })?;
     if !started {
-        return Err(StartError::StartRefused { said: live.store.data_mut().frame.said.take() });
+        return Err(StartError::StartRefused {
+            said: live.store.data_mut().frame.said.take(),
+        });
     }
 
     let size = byte_count(&plugin.config.configuration);
     let entry = root("proxy_on_configure", Phase::Configuring, limits.configure);
-    let configured = step(&mut live, entry, |exports, store| match &exports.configure {
-        Some(call) => call.call(store, (ROOT, size)).map(|yes| yes != 0),
-        None => Ok(true),
+    let configured = step(&mut live, entry, |exports, store| {
+        match &exports.configure {
+            Some(call) => call.call(store, (ROOT, size)).map(|yes| yes != 0),
+            None => Ok(true),
+        }
     })?;
     if !configured {
-        return Err(StartError::ConfigurationRefused { said: live.store.data_mut().frame.said.take() });
+        return Err(StartError::ConfigurationRefused {
+            said: live.store.data_mut().frame.said.take(),
+        });
     }
     Ok(live)
 }
 
-fn instantiate(plugin: &Arc<Configured>, host: Rc<dyn PluginHost>) -> Result<(Live, Instance), StartError> {
+fn instantiate(
+    plugin: &Arc<Configured>,
+    host: Rc<dyn PluginHost>,
+) -> Result<(Live, Instance), StartError> {
     let compiled = plugin.module.compiled();
     let tick = compiled.host.ticker.period();
-    let mut store = Store::new(&compiled.host.engine, State::new(Arc::clone(plugin), host, tick));
+    let mut store = Store::new(
+        &compiled.host.engine,
+        State::new(Arc::clone(plugin), host, tick),
+    );
     store.limiter(|state| &mut state.meter);
     store.epoch_deadline_callback(|mut store| {
         Ok(match store.data_mut().clock.look() {
@@ -74,7 +94,9 @@ fn instantiate(plugin: &Arc<Configured>, host: Rc<dyn PluginHost>) -> Result<(Li
         Err(error) => return Err(StartError::Trapped(trap_of(store.data_mut(), &error))),
     };
     let memory = instance.get_memory(&mut store, "memory");
-    let allocator = ALLOCATORS.iter().find_map(|name| find(instance, &mut store, name));
+    let allocator = ALLOCATORS
+        .iter()
+        .find_map(|name| find(instance, &mut store, name));
     let state = store.data_mut();
     state.memory = memory;
     state.allocator = allocator;
@@ -101,11 +123,20 @@ fn call_start_function(
     if !its_turn || !has(live, callback) {
         return Ok(());
     }
-    let entry = Entry { callback, phase: Phase::Starting, context: 0, lent_for: None, budget };
+    let entry = Entry {
+        callback,
+        phase: Phase::Starting,
+        context: 0,
+        lent_for: None,
+        budget,
+    };
     step(live, entry, |_, store| {
         let called = match callback {
-            "main" => find(instance, &mut *store, callback).map(|f| f.call(store, (0_u32, 0_u32)).map(|_: u32| ())),
-            "__main_void" => find(instance, &mut *store, callback).map(|f| f.call(store, ()).map(|_: u32| ())),
+            "main" => find(instance, &mut *store, callback)
+                .map(|f| f.call(store, (0_u32, 0_u32)).map(|_: u32| ())),
+            "__main_void" => {
+                find(instance, &mut *store, callback).map(|f| f.call(store, ()).map(|_: u32| ()))
+            }
             _ => find(instance, &mut *store, callback).map(|f| f.call(store, ())),
         };
         match called {
@@ -118,7 +149,10 @@ fn call_start_function(
 }
 
 fn is_exit_with_success(error: &wasmtime::Error) -> bool {
-    matches!(error.downcast_ref::<Stop>(), Some(Stop(Reason::Exit { code: 0 })))
+    matches!(
+        error.downcast_ref::<Stop>(),
+        Some(Stop(Reason::Exit { code: 0 }))
+    )
 }
 
 fn step<R>(

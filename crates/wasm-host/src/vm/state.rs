@@ -44,7 +44,10 @@ pub(crate) struct State {
 
 impl fmt::Debug for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("State").field("frame", &self.frame).field("streams", &self.streams.len()).finish_non_exhaustive()
+        f.debug_struct("State")
+            .field("frame", &self.frame)
+            .field("streams", &self.streams.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -101,16 +104,22 @@ pub(crate) struct Effects {
     pub(crate) resume_response: bool,
 }
 
+/// Path and value.
+type Property = (Box<[u8]>, Box<[u8]>);
+
 /// Properties a guest has set, by their path as it wrote it.
 #[derive(Debug, Default)]
 pub(crate) struct Properties {
-    entries: Vec<(Box<[u8]>, Box<[u8]>)>,
+    entries: Vec<Property>,
     bytes: usize,
 }
 
 impl Properties {
     pub(crate) fn get(&self, path: &[u8]) -> Option<&[u8]> {
-        self.entries.iter().find(|(p, _)| **p == *path).map(|(_, value)| &**value)
+        self.entries
+            .iter()
+            .find(|(p, _)| **p == *path)
+            .map(|(_, value)| &**value)
     }
 
     /// Keeps a value, unless that would make more than `limit` bytes.
@@ -202,7 +211,10 @@ impl Metrics {
             return Some(Metric { kind, id: None });
         }
         let position = usize::try_from(id >> 2).ok()?.checked_sub(1)?;
-        self.defined.get(position).copied().filter(|metric| metric.kind == kind)
+        self.defined
+            .get(position)
+            .copied()
+            .filter(|metric| metric.kind == kind)
     }
 }
 
@@ -245,7 +257,11 @@ impl Calls {
     /// Chooses the id of the next call of this kind, passing over those in flight.
     pub(crate) fn next_id(&mut self, kind: CallKind) -> u32 {
         loop {
-            self.made = self.made.checked_add(1).filter(|n| *n <= u32::MAX >> 2).unwrap_or(1);
+            self.made = self
+                .made
+                .checked_add(1)
+                .filter(|n| *n <= u32::MAX >> 2)
+                .unwrap_or(1);
             let id = self.made << 2 | kind as u32;
             if !self.in_flight.contains_key(&id) {
                 return id;
@@ -271,7 +287,10 @@ impl Calls {
 
     /// Removes and returns the calls of a context, or all of them.
     pub(crate) fn drain(&mut self, context: Option<u32>) -> Vec<u32> {
-        let ids = self.in_flight.iter().filter(|(_, call)| context.is_none_or(|c| call.context == c));
+        let ids = self
+            .in_flight
+            .iter()
+            .filter(|(_, call)| context.is_none_or(|c| call.context == c));
         let ids: Vec<u32> = ids.map(|(id, _)| *id).collect();
         for id in &ids {
             self.in_flight.remove(id);
@@ -318,7 +337,10 @@ impl State {
             metrics: Metrics::default(),
             calls: Calls::default(),
             scratch: Vec::new(),
-            log_rate: Rate { tokens: limits.log_lines_per_second, refilled: Instant::now() },
+            log_rate: Rate {
+                tokens: limits.log_lines_per_second,
+                refilled: Instant::now(),
+            },
             notices: [0; Notice::ALL.len()],
             plugin,
         }
@@ -329,7 +351,13 @@ impl State {
     }
 
     /// Begins a call into the guest.
-    pub(crate) fn enter(&mut self, callback: &'static str, phase: Phase, context: u32, lent_for: Option<u32>) {
+    pub(crate) fn enter(
+        &mut self,
+        callback: &'static str,
+        phase: Phase,
+        context: u32,
+        lent_for: Option<u32>,
+    ) {
         self.frame = Frame::new(callback, phase, context, &self.plugin.config.limits);
         self.frame.lent_for = lent_for;
         self.meter.refused = false;
@@ -338,12 +366,18 @@ impl State {
     /// Returns the stream host functions act on, unless they act on the root.
     pub(crate) fn effective_stream(&mut self) -> Option<(StreamId, &mut Stream)> {
         let id = self.frame.effective;
-        self.streams.get_mut(&id).map(|stream| (StreamId(id), stream))
+        self.streams
+            .get_mut(&id)
+            .map(|stream| (StreamId(id), stream))
     }
 
     /// Returns the proxy's stream, if it is the one host functions act on.
     pub(crate) fn stream_host(&mut self) -> Option<&mut (dyn crate::StreamHost + '_)> {
-        if self.frame.lent_for == Some(self.frame.effective) { self.lent.get() } else { None }
+        if self.frame.lent_for == Some(self.frame.effective) {
+            self.lent.get()
+        } else {
+            None
+        }
     }
 
     /// Logs a line of the guest, within the limits.
@@ -374,7 +408,11 @@ impl State {
     /// the tenth, the hundredth time.
     pub(crate) fn notice(&mut self, notice: Notice, detail: &str) {
         self.host.notice(notice);
-        let Some(count) = Notice::ALL.iter().position(|n| *n == notice).and_then(|i| self.notices.get_mut(i)) else {
+        let Some(count) = Notice::ALL
+            .iter()
+            .position(|n| *n == notice)
+            .and_then(|i| self.notices.get_mut(i))
+        else {
             return;
         };
         *count += 1;
@@ -385,14 +423,22 @@ impl State {
         let callback = self.frame.callback;
         let detail = printable(detail.as_bytes(), 256);
         let name = notice.name();
-        self.emit(LogLevel::Warn, LogSource::Host, &format!("{name} in {callback} ({count} so far): {detail}"));
+        self.emit(
+            LogLevel::Warn,
+            LogSource::Host,
+            &format!("{name} in {callback} ({count} so far): {detail}"),
+        );
     }
 
     /// Hands a line to the proxy, with what is known about the stream.
     pub(crate) fn emit(&mut self, level: LogLevel, source: LogSource, message: &str) {
         let (host, plugin) = (Rc::clone(&self.host), Arc::clone(&self.plugin));
-        let stream = Some(self.frame.effective).filter(|id| self.streams.contains_key(id)).map(StreamId);
-        let headers = self.stream_host().and_then(|s| s.headers(Map::RequestHeaders));
+        let stream = Some(self.frame.effective)
+            .filter(|id| self.streams.contains_key(id))
+            .map(StreamId);
+        let headers = self
+            .stream_host()
+            .and_then(|s| s.headers(Map::RequestHeaders));
         let request_id = headers.and_then(|h| h.get("x-request-id").map(|id| printable(&id, 128)));
         host.log(&LogRecord {
             level,

@@ -53,7 +53,11 @@ impl HttpStream {
             state.streams.insert(id, Stream::default());
             id
         });
-        Self { id: id.unwrap_or(NO_CONTEXT), vm, finished: false }
+        Self {
+            id: id.unwrap_or(NO_CONTEXT),
+            vm,
+            finished: false,
+        }
     }
 
     /// Returns its name, unique among the live streams of its VM.
@@ -69,74 +73,112 @@ impl HttpStream {
     /// Runs `proxy_on_request_headers`.
     ///
     /// `end_of_stream` says that neither body nor trailers follow; then no body callback is due.
-    pub fn on_request_headers(&mut self, host: &mut dyn StreamHost, end_of_stream: bool) -> Outcome {
+    pub fn on_request_headers(
+        &mut self,
+        host: &mut dyn StreamHost,
+        end_of_stream: bool,
+    ) -> Outcome {
         let n = count(host, Map::RequestHeaders);
-        let answer = self.ask("proxy_on_request_headers", Direction::Request, host, |exports, store, id| {
-            exports.request_headers.as_ref().map(|call| {
-                introduce(exports, store, id, "proxy_on_request_headers")?;
-                call.call(store, id, n, end_of_stream)
-            })
-        });
+        let answer = self.ask(
+            "proxy_on_request_headers",
+            Direction::Request,
+            host,
+            |exports, store, id| {
+                exports.request_headers.as_ref().map(|call| {
+                    introduce(exports, store, id, "proxy_on_request_headers")?;
+                    call.call(store, id, n, end_of_stream)
+                })
+            },
+        );
         self.read_headers(answer)
     }
 
     /// Runs `proxy_on_request_body` for the bytes `host` shows as its request body.
     pub fn on_request_body(&mut self, host: &mut dyn StreamHost, end_of_stream: bool) -> Outcome {
         let n = length(host, Body::Request);
-        let answer = self.ask("proxy_on_request_body", Direction::Request, host, |exports, store, id| {
-            exports.request_body.as_ref().map(|call| {
-                introduce(exports, store, id, "proxy_on_request_body")?;
-                call.call(store, (id, n, u32::from(end_of_stream)))
-            })
-        });
+        let answer = self.ask(
+            "proxy_on_request_body",
+            Direction::Request,
+            host,
+            |exports, store, id| {
+                exports.request_body.as_ref().map(|call| {
+                    introduce(exports, store, id, "proxy_on_request_body")?;
+                    call.call(store, (id, n, u32::from(end_of_stream)))
+                })
+            },
+        );
         read(answer, Action::from_body)
     }
 
     /// Runs `proxy_on_request_trailers`.
     pub fn on_request_trailers(&mut self, host: &mut dyn StreamHost) -> Outcome {
         let n = count(host, Map::RequestTrailers);
-        let answer = self.ask("proxy_on_request_trailers", Direction::Request, host, |exports, store, id| {
-            exports.request_trailers.as_ref().map(|call| {
-                introduce(exports, store, id, "proxy_on_request_trailers")?;
-                call.call(store, (id, n))
-            })
-        });
+        let answer = self.ask(
+            "proxy_on_request_trailers",
+            Direction::Request,
+            host,
+            |exports, store, id| {
+                exports.request_trailers.as_ref().map(|call| {
+                    introduce(exports, store, id, "proxy_on_request_trailers")?;
+                    call.call(store, (id, n))
+                })
+            },
+        );
         read(answer, Action::from_trailers)
     }
 
     /// Runs `proxy_on_response_headers`. Not for informational (1xx) responses.
-    pub fn on_response_headers(&mut self, host: &mut dyn StreamHost, end_of_stream: bool) -> Outcome {
+    pub fn on_response_headers(
+        &mut self,
+        host: &mut dyn StreamHost,
+        end_of_stream: bool,
+    ) -> Outcome {
         let n = count(host, Map::ResponseHeaders);
-        let answer = self.ask("proxy_on_response_headers", Direction::Response, host, |exports, store, id| {
-            exports.response_headers.as_ref().map(|call| {
-                introduce(exports, store, id, "proxy_on_response_headers")?;
-                call.call(store, id, n, end_of_stream)
-            })
-        });
+        let answer = self.ask(
+            "proxy_on_response_headers",
+            Direction::Response,
+            host,
+            |exports, store, id| {
+                exports.response_headers.as_ref().map(|call| {
+                    introduce(exports, store, id, "proxy_on_response_headers")?;
+                    call.call(store, id, n, end_of_stream)
+                })
+            },
+        );
         self.read_headers(answer)
     }
 
     /// Runs `proxy_on_response_body` for the bytes `host` shows as its response body.
     pub fn on_response_body(&mut self, host: &mut dyn StreamHost, end_of_stream: bool) -> Outcome {
         let n = length(host, Body::Response);
-        let answer = self.ask("proxy_on_response_body", Direction::Response, host, |exports, store, id| {
-            exports.response_body.as_ref().map(|call| {
-                introduce(exports, store, id, "proxy_on_response_body")?;
-                call.call(store, (id, n, u32::from(end_of_stream)))
-            })
-        });
+        let answer = self.ask(
+            "proxy_on_response_body",
+            Direction::Response,
+            host,
+            |exports, store, id| {
+                exports.response_body.as_ref().map(|call| {
+                    introduce(exports, store, id, "proxy_on_response_body")?;
+                    call.call(store, (id, n, u32::from(end_of_stream)))
+                })
+            },
+        );
         read(answer, Action::from_body)
     }
 
     /// Runs `proxy_on_response_trailers`.
     pub fn on_response_trailers(&mut self, host: &mut dyn StreamHost) -> Outcome {
         let n = count(host, Map::ResponseTrailers);
-        let answer = self.ask("proxy_on_response_trailers", Direction::Response, host, |exports, store, id| {
-            exports.response_trailers.as_ref().map(|call| {
-                introduce(exports, store, id, "proxy_on_response_trailers")?;
-                call.call(store, (id, n))
-            })
-        });
+        let answer = self.ask(
+            "proxy_on_response_trailers",
+            Direction::Response,
+            host,
+            |exports, store, id| {
+                exports.response_trailers.as_ref().map(|call| {
+                    introduce(exports, store, id, "proxy_on_response_trailers")?;
+                    call.call(store, (id, n))
+                })
+            },
+        );
         read(answer, Action::from_trailers)
     }
 
@@ -169,7 +211,8 @@ impl HttpStream {
             if std::mem::take(&mut effects.resume_request) {
                 return Some(Pending::Resume(Direction::Request));
             }
-            std::mem::take(&mut effects.resume_response).then_some(Pending::Resume(Direction::Response))
+            std::mem::take(&mut effects.resume_response)
+                .then_some(Pending::Resume(Direction::Response))
         });
         next.flatten()
     }
@@ -187,16 +230,17 @@ impl HttpStream {
     }
 
     /// Runs `proxy_on_log`; headers, trailers and properties are readable, nothing can be changed.
-    fn on_log(&mut self, host: &mut dyn StreamHost) -> Result<(), Arc<Trap>> {
+    fn on_log(&self, host: &mut dyn StreamHost) -> Result<(), Arc<Trap>> {
         let id = self.id;
         let entry = self.entry("proxy_on_log", Phase::Ended)?;
-        self.vm.enter(entry, Some(host), |exports, store| match &exports.log {
-            Some(call) => {
-                introduce(exports, store, id, entry.callback)?;
-                call.call(store, id)
-            }
-            None => Ok(()),
-        })
+        self.vm
+            .enter(entry, Some(host), |exports, store| match &exports.log {
+                Some(call) => {
+                    introduce(exports, store, id, entry.callback)?;
+                    call.call(store, id)
+                }
+                None => Ok(()),
+            })
     }
 
     /// Runs `proxy_on_done` and `proxy_on_delete`, if the guest ever heard of the stream.
@@ -205,7 +249,12 @@ impl HttpStream {
         let id = self.id;
         let entry = self.entry("proxy_on_done", Phase::Ended)?;
         self.vm.enter(entry, host, |exports, store| {
-            if store.data().streams.get(&id).is_some_and(|stream| stream.known) {
+            if store
+                .data()
+                .streams
+                .get(&id)
+                .is_some_and(|stream| stream.known)
+            {
                 if let Some(call) = &exports.done {
                     // Only a root context can ask for more time.
                     call.call(&mut *store, id)?;
@@ -225,12 +274,18 @@ impl HttpStream {
             return Err(self.vm.0.unusable(callback));
         }
         let budget = self.vm.0.plugin.config.limits.callback;
-        Ok(Entry { callback, phase, context: self.id, lent_for: Some(self.id), budget })
+        Ok(Entry {
+            callback,
+            phase,
+            context: self.id,
+            lent_for: Some(self.id),
+            budget,
+        })
     }
 
     /// Runs one callback and collects what came of it.
     fn ask(
-        &mut self,
+        &self,
         callback: &'static str,
         direction: Direction,
         host: &mut dyn StreamHost,
@@ -244,7 +299,10 @@ impl HttpStream {
             };
             let action = Some(action);
             let Some(stream) = store.data_mut().streams.get_mut(&id) else {
-                return Ok(Answer { action, ..Answer::default() });
+                return Ok(Answer {
+                    action,
+                    ..Answer::default()
+                });
             };
             let resume = match direction {
                 Direction::Request => &mut stream.effects.resume_request,
@@ -261,7 +319,9 @@ impl HttpStream {
 
     fn read_headers(&self, answer: Result<Answer, Arc<Trap>>) -> Outcome {
         let body_while_headers_wait = self.vm.0.plugin.config.body_while_headers_wait;
-        read(answer, |raw| Action::from_headers(raw, body_while_headers_wait))
+        read(answer, |raw| {
+            Action::from_headers(raw, body_while_headers_wait)
+        })
     }
 }
 
@@ -282,7 +342,9 @@ fn introduce(
     id: u32,
     callback: &'static str,
 ) -> wasmtime::Result<()> {
-    let Some(stream) = store.data_mut().streams.get_mut(&id) else { return Ok(()) };
+    let Some(stream) = store.data_mut().streams.get_mut(&id) else {
+        return Ok(());
+    };
     if std::mem::replace(&mut stream.known, true) {
         return Ok(());
     }
@@ -323,9 +385,12 @@ fn read(answer: Result<Answer, Arc<Trap>>, action: impl FnOnce(u32) -> Action) -
 }
 
 fn count(host: &mut dyn StreamHost, map: Map) -> u32 {
-    host.headers(map).map_or(0, |headers| u32::try_from(headers.len()).unwrap_or(u32::MAX))
+    host.headers(map).map_or(0, |headers| {
+        u32::try_from(headers.len()).unwrap_or(u32::MAX)
+    })
 }
 
 fn length(host: &mut dyn StreamHost, body: Body) -> u32 {
-    host.body(body).map_or(0, |body| u32::try_from(body.len()).unwrap_or(u32::MAX))
+    host.body(body)
+        .map_or(0, |body| u32::try_from(body.len()).unwrap_or(u32::MAX))
 }

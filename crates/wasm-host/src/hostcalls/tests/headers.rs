@@ -60,7 +60,10 @@ fn a_map_that_is_not_there_reads_as_empty_and_ignores_writes() {
     let mut body = String::new();
     for map in 1..8 {
         body += &get(&mut guest, map, "a");
-        body += &format!("(call $say_and_show (call $proxy_get_header_map_pairs (i32.const {map}) {OUT}))");
+        let show = format!(
+            "(call $say_and_show (call $proxy_get_header_map_pairs (i32.const {map}) {OUT}))"
+        );
+        body += &show;
         body += &write(&mut guest, SET, map, b"a", b"1");
         body += &remove(&mut guest, map, "a");
     }
@@ -77,10 +80,14 @@ fn maps_beyond_the_eight_are_bad_arguments() {
         write(&mut guest, ADD, -1, b"a", b"1"),
         remove(&mut guest, 99, "a"),
         format!("(call $say (call $proxy_get_header_map_pairs (i32.const 8) {OUT}))"),
-        "(call $say (call $proxy_set_header_map_pairs (i32.const 8) (i32.const 0) (i32.const 0)))".to_owned(),
+        "(call $say (call $proxy_set_header_map_pairs (i32.const 8) (i32.const 0) (i32.const 0)))"
+            .to_owned(),
         "(call $say (call $proxy_get_header_map_size (i32.const 8) (i32.const 0)))".to_owned(),
     ];
-    assert_eq!(run(guest, &body.concat(), Exchange::get("/")).1, "2 2 2 2 2 2");
+    assert_eq!(
+        run(guest, &body.concat(), Exchange::get("/")).1,
+        "2 2 2 2 2 2"
+    );
 }
 
 #[test]
@@ -95,7 +102,13 @@ fn setting_adding_and_removing_reach_the_proxy_in_lower_case() {
     ];
     let (exchange, lines, notices) = run(guest, &body.concat(), Exchange::get("/"));
     assert_eq!((lines.as_str(), notices.len()), ("0 0 0 0 0", 0));
-    let expected = [(":authority", "shop"), (":path", "/rewritten"), (":method", "GET"), ("x-new", "1"), ("x-new", "2")];
+    let expected = [
+        (":authority", "shop"),
+        (":path", "/rewritten"),
+        (":method", "GET"),
+        ("x-new", "1"),
+        ("x-new", "2"),
+    ];
     assert_eq!(exchange.request, expected.into_iter().collect());
 }
 
@@ -138,7 +151,11 @@ fn all_pairs_come_in_order_and_their_size_is_told() {
          (call $say (i32.sub (i32.load (i32.const 8)) (i32.const 48)))"
     );
     let (exchange, lines, _) = run(guest, &body, Exchange::get("/"));
-    let size: usize = exchange.request.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let size: usize = exchange
+        .request
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum();
     // `say` adds 48 to make a digit, so the size appears as the character with its number.
     let size = char::from(u8::try_from(size).unwrap());
     assert_eq!(lines, format!("0 4 1 0 {size}"));
@@ -148,13 +165,26 @@ fn all_pairs_come_in_order_and_their_size_is_told() {
 fn a_whole_map_is_replaced_at_once() {
     let mut guest = Guest::new();
     let mut serialised = Vec::new();
-    let new: [(&[u8], &[u8]); 4] = [(b":path", b"/b"), (b"A", b"1"), (b"a", b"2"), (b"bad name", b"3")];
+    let new: [(&[u8], &[u8]); 4] = [
+        (b":path", b"/b"),
+        (b"A", b"1"),
+        (b"a", b"2"),
+        (b"bad name", b"3"),
+    ];
     pairs::write(&mut serialised, new.into_iter());
     let serialised = guest.bytes(&serialised);
     let body = format!("(call $say (call $proxy_set_header_map_pairs (i32.const 0) {serialised}))");
     let (exchange, lines, notices) = run(guest, &body, Exchange::get("/"));
-    assert_eq!((lines.as_str(), notices), ("0", vec![Notice::HeaderRefused]));
-    assert_eq!(exchange.request, [(":path", "/b"), ("a", "1"), ("a", "2")].into_iter().collect());
+    assert_eq!(
+        (lines.as_str(), notices),
+        ("0", vec![Notice::HeaderRefused])
+    );
+    assert_eq!(
+        exchange.request,
+        [(":path", "/b"), ("a", "1"), ("a", "2")]
+            .into_iter()
+            .collect()
+    );
 }
 
 #[test]
@@ -162,9 +192,14 @@ fn a_malformed_or_oversized_map_changes_nothing() {
     let mut guest = Guest::new();
     let truncated = guest.bytes(b"\x01\0\0\0\x01");
     let many = guest.bytes(b"\x01\x04\0\0");
-    let set = |span: &str| format!("(call $say (call $proxy_set_header_map_pairs (i32.const 0) {span}))");
-    let (exchange, lines, notices) = run(guest, &(set(&truncated) + &set(&many)), Exchange::get("/"));
-    assert_eq!((lines.as_str(), notices), ("2 0", vec![Notice::HeaderRefused]));
+    let set =
+        |span: &str| format!("(call $say (call $proxy_set_header_map_pairs (i32.const 0) {span}))");
+    let (exchange, lines, notices) =
+        run(guest, &(set(&truncated) + &set(&many)), Exchange::get("/"));
+    assert_eq!(
+        (lines.as_str(), notices),
+        ("2 0", vec![Notice::HeaderRefused])
+    );
     assert_eq!(exchange.request, Exchange::get("/").request);
 }
 
@@ -173,7 +208,10 @@ fn header_bytes_are_bounded_per_callback() {
     let mut guest = Guest::new();
     let body = write(&mut guest, ADD, 0, b"a", b"123456789").repeat(3);
     let guest = guest.on("proxy_on_request_headers", &body, 0);
-    let (vm, recorder) = guest.start_with(limited(Limits { header_bytes: 20, ..Limits::default() }));
+    let (vm, recorder) = guest.start_with(limited(Limits {
+        header_bytes: 20,
+        ..Limits::default()
+    }));
     let (mut stream, mut exchange) = (vm.new_stream(), Exchange::get("/"));
     let _ = stream.on_request_headers(&mut exchange, true);
     assert_eq!(exchange.request.len(), 6);
@@ -232,7 +270,9 @@ fn what_the_proxy_refuses_is_told_with_its_reason() {
     assert_eq!(said(&recorder.lines()), "0 0");
     assert_eq!(
         recorder.remarks(),
-        ["header_refused in proxy_on_request_headers (1 so far): header \"a\": they were sent already"]
+        [
+            "header_refused in proxy_on_request_headers (1 so far): header \"a\": they were sent already"
+        ]
     );
 }
 

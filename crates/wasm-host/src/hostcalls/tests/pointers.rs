@@ -9,8 +9,12 @@ fn call_everything_with(value: i64) -> Vec<String> {
     let mut body = String::new();
     for (name, signature) in host().functions("env") {
         let (params, result) = signature.split_once(" -> ").unwrap();
-        let params = params.trim_matches(['(', ')']).split(", ").filter(|ty| !ty.is_empty());
-        let arguments: String = params.map(|ty| format!("({ty}.const {value}) ")).collect();
+        let params = params
+            .trim_matches(['(', ')'])
+            .split(", ")
+            .filter(|ty| !ty.is_empty());
+        let arguments: Vec<_> = params.map(|ty| format!("({ty}.const {value})")).collect();
+        let arguments = arguments.join(" ");
         if result == "i32" {
             writeln!(body, "(call $say (call ${name} {arguments}))").unwrap();
         } else {
@@ -19,15 +23,26 @@ fn call_everything_with(value: i64) -> Vec<String> {
     }
     // Nothing must linger either: the answer and the reset of the calls above do, so they are not
     // looked at here; see `a_bad_pointer_has_no_effect`.
-    let (vm, recorder) = Guest::new().on("proxy_on_request_headers", &body, 0).start();
-    let outcome = vm.new_stream().on_request_headers(&mut Exchange::get("/"), true);
-    assert!(!matches!(outcome, Outcome::Trapped(_)), "{value}: {outcome:?}");
+    let (vm, recorder) = Guest::new()
+        .on("proxy_on_request_headers", &body, 0)
+        .start();
+    let outcome = vm
+        .new_stream()
+        .on_request_headers(&mut Exchange::get("/"), true);
+    assert!(
+        !matches!(outcome, Outcome::Trapped(_)),
+        "{value}: {outcome:?}"
+    );
     recorder.lines()
 }
 
 #[test]
 fn no_arguments_stop_the_guest_or_the_host() {
-    let statuses = host().functions("env").iter().filter(|(_, ty)| ty.ends_with("i32")).count();
+    let statuses = host()
+        .functions("env")
+        .iter()
+        .filter(|(_, ty)| ty.ends_with("i32"))
+        .count();
     for value in [0, 1, 7, 131_071, 131_072, i64::from(i32::MAX), -1] {
         assert_eq!(call_everything_with(value).len(), statuses, "{value}");
     }
@@ -37,7 +52,11 @@ fn no_arguments_stop_the_guest_or_the_host() {
 fn spans_beyond_memory_are_told_whichever_parameter_they_are_in() {
     let mut guest = Guest::new();
     let good = guest.text("a");
-    let past = ["(i32.const 131072) (i32.const 1)", "(i32.const -1) (i32.const -1)", "(i32.const 0) (i32.const -1)"];
+    let past = [
+        "(i32.const 131072) (i32.const 1)",
+        "(i32.const -1) (i32.const -1)",
+        "(i32.const 0) (i32.const -1)",
+    ];
     let mut body = String::new();
     for bad in past {
         for call in [
@@ -45,16 +64,26 @@ fn spans_beyond_memory_are_told_whichever_parameter_they_are_in() {
             format!("(call $proxy_get_property {bad} (i32.const 0) (i32.const 4))"),
             format!("(call $proxy_set_property {bad} {good})"),
             format!("(call $proxy_set_property {good} {bad})"),
-            format!("(call $proxy_get_header_map_value (i32.const 0) {bad} (i32.const 0) (i32.const 4))"),
+            format!(
+                "(call $proxy_get_header_map_value (i32.const 0) {bad} (i32.const 0) (i32.const 4))"
+            ),
             format!("(call $proxy_replace_header_map_value (i32.const 0) {bad} {good})"),
             format!("(call $proxy_replace_header_map_value (i32.const 0) {good} {bad})"),
             format!("(call $proxy_set_header_map_pairs (i32.const 0) {bad})"),
-            format!("(call $proxy_set_buffer_bytes (i32.const 0) (i32.const 0) (i32.const 0) {bad})"),
+            format!(
+                "(call $proxy_set_buffer_bytes (i32.const 0) (i32.const 0) (i32.const 0) {bad})"
+            ),
             format!("(call $proxy_set_shared_data {good} {bad} (i32.const 0))"),
             format!("(call $proxy_define_metric (i32.const 0) {bad} (i32.const 0))"),
-            format!("(call $proxy_send_local_response (i32.const 403) {bad} {good} {good} (i32.const 0))"),
-            format!("(call $proxy_send_local_response (i32.const 403) {good} {bad} {good} (i32.const 0))"),
-            format!("(call $proxy_send_local_response (i32.const 403) {good} {good} {bad} (i32.const 0))"),
+            format!(
+                "(call $proxy_send_local_response (i32.const 403) {bad} {good} {good} (i32.const 0))"
+            ),
+            format!(
+                "(call $proxy_send_local_response (i32.const 403) {good} {bad} {good} (i32.const 0))"
+            ),
+            format!(
+                "(call $proxy_send_local_response (i32.const 403) {good} {good} {bad} (i32.const 0))"
+            ),
         ] {
             writeln!(body, "(call $say {call})").unwrap();
         }
@@ -65,7 +94,11 @@ fn spans_beyond_memory_are_told_whichever_parameter_they_are_in() {
 #[test]
 fn a_bad_pointer_has_no_effect() {
     let mut guest = Guest::new();
-    let (name, item, key) = (guest.text("pointer-queue"), guest.text("item"), guest.text("x-new"));
+    let (name, item, key) = (
+        guest.text("pointer-queue"),
+        guest.text("item"),
+        guest.text("x-new"),
+    );
     let id = "(i32.load (i32.const 200))";
     let body = format!(
         "(call $say (call $proxy_register_shared_queue {name} (i32.const 131070)))
@@ -92,8 +125,15 @@ fn results_may_lie_in_the_last_bytes_of_memory() {
     let mut guest = Guest::new();
     let key = guest.text(":path");
     let call = |out: u32, len: u32| {
-        format!("(call $say (call $proxy_get_header_map_value (i32.const 0) {key} (i32.const {out}) (i32.const {len})))")
+        format!(
+            "(call $say (call $proxy_get_header_map_value (i32.const 0) {key} (i32.const {out}) (i32.const {len})))"
+        )
     };
-    let body = [call(131_064, 131_068), call(131_064, 131_069), call(131_069, 131_064)].concat();
+    let body = [
+        call(131_064, 131_068),
+        call(131_064, 131_069),
+        call(131_069, 131_064),
+    ]
+    .concat();
     assert_eq!(said(&lines_of(&body, guest)), "0 6 6");
 }

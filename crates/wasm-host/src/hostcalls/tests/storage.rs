@@ -12,7 +12,10 @@ fn ticked(guest: Guest, body: &str, config: PluginConfig) -> (String, Rc<Recorde
 
 /// A VM id of its own for each test: shared data is shared by the process.
 fn vm_id(id: &str) -> PluginConfig {
-    PluginConfig { vm_id: id.to_owned(), ..PluginConfig::default() }
+    PluginConfig {
+        vm_id: id.to_owned(),
+        ..PluginConfig::default()
+    }
 }
 
 #[test]
@@ -25,13 +28,23 @@ fn data_written_by_one_vm_is_read_by_another_with_its_version() {
     let stale = "(i32.add (i32.load (i32.const 8)) (i32.const 7))";
     let guest = guest
         .on("proxy_on_tick", &[&*get, &set("(i32.const 0)")].concat(), 0)
-        .on("proxy_on_request_headers", &[&*get, &set(stale), &set(seen)].concat(), 0);
+        .on(
+            "proxy_on_request_headers",
+            &[&*get, &set(stale), &set(seen)].concat(),
+            0,
+        );
     let plugin = plugin(&guest.wat(), vm_id("data"));
     let recorder = Rc::new(Recorder::default());
-    let start = || plugin.instantiate(Rc::clone(&recorder) as Rc<dyn PluginHost>).unwrap();
+    let start = || {
+        plugin
+            .instantiate(Rc::clone(&recorder) as Rc<dyn PluginHost>)
+            .unwrap()
+    };
     let (one, other) = (start(), start());
     one.on_tick().unwrap();
-    let _ = other.new_stream().on_request_headers(&mut Exchange::get("/"), true);
+    let _ = other
+        .new_stream()
+        .on_request_headers(&mut Exchange::get("/"), true);
     assert_eq!(said(&recorder.lines()), "1 0 0 value 8 0");
 }
 
@@ -40,8 +53,18 @@ fn full_shared_data_answers_as_if_another_write_came_first() {
     let mut guest = Guest::new();
     let (key, value) = (guest.text("key"), guest.text("0123456789"));
     let body = format!("(call $say (call $proxy_set_shared_data {key} {value} (i32.const 0)))");
-    let limits = Limits { shared_bytes: 10, ..Limits::default() };
-    let (lines, recorder) = ticked(guest, &body, PluginConfig { vm_id: "full".to_owned(), ..limited(limits) });
+    let limits = Limits {
+        shared_bytes: 10,
+        ..Limits::default()
+    };
+    let (lines, recorder) = ticked(
+        guest,
+        &body,
+        PluginConfig {
+            vm_id: "full".to_owned(),
+            ..limited(limits)
+        },
+    );
     assert_eq!(lines, "8");
     assert_eq!(*recorder.notices.borrow(), [Notice::StorageFull]);
 }
@@ -65,7 +88,9 @@ fn items_pass_through_a_queue_and_its_owner_is_told() {
          (call $say (call $proxy_enqueue_shared_queue (i32.const 0) {item}))"
     );
     let guest = guest.announces("proxy_on_queue_ready", 0);
-    let (vm, recorder) = guest.on("proxy_on_tick", &body, 0).start_with(vm_id("queue-vm"));
+    let (vm, recorder) = guest
+        .on("proxy_on_tick", &body, 0)
+        .start_with(vm_id("queue-vm"));
     vm.on_tick().unwrap();
     assert_eq!(said(&recorder.lines()), "0 0 1 1 1 7 0 0 item 1 1");
     let notified = recorder.notified.lock().clone();
@@ -83,8 +108,18 @@ fn a_full_queue_is_told_and_survived() {
          (call $say (call $proxy_enqueue_shared_queue (i32.load (i32.const 200)) {item}))
          (call $say (call $proxy_enqueue_shared_queue (i32.load (i32.const 200)) {item}))"
     );
-    let limits = Limits { queue_items: 1, ..Limits::default() };
-    let (lines, recorder) = ticked(guest, &body, PluginConfig { vm_id: "full-q".to_owned(), ..limited(limits) });
+    let limits = Limits {
+        queue_items: 1,
+        ..Limits::default()
+    };
+    let (lines, recorder) = ticked(
+        guest,
+        &body,
+        PluginConfig {
+            vm_id: "full-q".to_owned(),
+            ..limited(limits)
+        },
+    );
     assert_eq!(lines, "0 0 1");
     assert_eq!(*recorder.notices.borrow(), [Notice::StorageFull]);
 }
@@ -102,7 +137,9 @@ fn count(function: &str, at: i32, value: i64) -> String {
 fn metrics_follow_the_rules_of_their_kind() {
     let mut guest = Guest::new();
     let (add, record) = ("proxy_increment_metric", "proxy_record_metric");
-    let get = |at: i32| format!("(call $say (call $proxy_get_metric (i32.load (i32.const {at})) (i32.const 0)))");
+    let get = |at: i32| {
+        format!("(call $say (call $proxy_get_metric (i32.load (i32.const {at})) (i32.const 0)))")
+    };
     let body = [
         define(&mut guest, 0, "requests", 200),
         define(&mut guest, 1, "open", 204),
@@ -166,7 +203,14 @@ fn metrics_over_the_limit_go_nowhere_and_cost_nothing() {
         count("proxy_record_metric", 208, 1),
         "(call $say (call $proxy_get_metric (i32.load (i32.const 204)) (i32.const 0)))".to_owned(),
     ];
-    let (lines, recorder) = ticked(guest, &body.concat(), limited(Limits { metrics: 1, ..Limits::default() }));
+    let (lines, recorder) = ticked(
+        guest,
+        &body.concat(),
+        limited(Limits {
+            metrics: 1,
+            ..Limits::default()
+        }),
+    );
     assert_eq!(lines, "0 0 0 0 0 0");
     assert_eq!(recorder.metrics.borrow().len(), 1);
     assert_eq!(*recorder.notices.borrow(), [Notice::MetricRefused; 2]);

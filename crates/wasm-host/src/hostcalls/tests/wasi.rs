@@ -1,11 +1,17 @@
 use super::said;
 use crate::LogLevel;
-use crate::testing::{Guest, Recorder};
 use crate::PluginConfig;
+use crate::testing::{Guest, Recorder};
 
 /// Runs code in `proxy_on_tick` of a guest that imports these functions.
-fn run(functions: &[&str], build: impl FnOnce(&mut Guest) -> String, config: PluginConfig) -> std::rc::Rc<Recorder> {
-    let mut guest = functions.iter().fold(Guest::new(), |guest, name| guest.wasi(name));
+fn run(
+    functions: &[&str],
+    build: impl FnOnce(&mut Guest) -> String,
+    config: PluginConfig,
+) -> std::rc::Rc<Recorder> {
+    let mut guest = functions
+        .iter()
+        .fold(Guest::new(), |guest, name| guest.wasi(name));
     let body = build(&mut guest);
     let (vm, recorder) = guest.on("proxy_on_tick", &body, 0).start_with(config);
     vm.on_tick().unwrap();
@@ -29,18 +35,38 @@ fn standard_output_and_error_become_log_lines() {
             // Two parts: (address, length) pairs at 400.
             let store = |at: i32, span: &str| {
                 let (address, len) = span.split_once(") (").unwrap();
-                format!("(i32.store (i32.const {at}) {address})) (i32.store (i32.const {}) ({len})", at + 4)
+                format!(
+                    "(i32.store (i32.const {at}) {address})) (i32.store (i32.const {}) ({len})",
+                    at + 4
+                )
             };
             let write = |fd: i32| {
-                errno(&format!("(call $fd_write (i32.const {fd}) (i32.const 400) (i32.const 2) (i32.const 500))"))
+                errno(&format!(
+                    "(call $fd_write (i32.const {fd}) (i32.const 400) (i32.const 2) (i32.const 500))"
+                ))
             };
-            [store(400, &one), store(408, &two), write(1), write(2), write(3)].concat()
+            [
+                store(400, &one),
+                store(408, &two),
+                write(1),
+                write(2),
+                write(3),
+            ]
+            .concat()
                 + "(call $say (i32.sub (i32.load (i32.const 500)) (i32.const 10)))"
         },
         PluginConfig::default(),
     );
-    assert_eq!(said(&recorder.lines()), "first line second 0 0 first line second 0 0 0 8 8");
-    let levels: Vec<LogLevel> = recorder.records.borrow().iter().map(|(level, _, _)| *level).collect();
+    assert_eq!(
+        said(&recorder.lines()),
+        "first line second 0 0 first line second 0 0 0 8 8"
+    );
+    let levels: Vec<LogLevel> = recorder
+        .records
+        .borrow()
+        .iter()
+        .map(|(level, _, _)| *level)
+        .collect();
     assert_eq!(levels[..2], [LogLevel::Info; 2]);
     assert_eq!(levels[4..6], [LogLevel::Error; 2]);
 }
@@ -51,12 +77,21 @@ fn bad_parts_are_faults_and_written_nowhere() {
         &["fd_write"],
         |_| {
             let write = |parts: i64, n: i64, out: i64| {
-                errno(&format!("(call $fd_write (i32.const 1) (i32.const {parts}) (i32.const {n}) (i32.const {out}))"))
+                errno(&format!(
+                    "(call $fd_write (i32.const 1) (i32.const {parts}) (i32.const {n}) (i32.const {out}))"
+                ))
             };
             // A part that lies outside, a table that does, too many parts, a result that does.
             let lies = "(i32.store (i32.const 400) (i32.const -1)) (i32.store (i32.const 404) (i32.const 9))";
-            [lies.to_owned(), write(400, 1, 500), write(131_070, 1, 500), write(-8, 1, 500), write(0, -1, 500), write(400, 0, -1)]
-                .concat()
+            [
+                lies.to_owned(),
+                write(400, 1, 500),
+                write(131_070, 1, 500),
+                write(-8, 1, 500),
+                write(0, -1, 500),
+                write(400, 0, -1),
+            ]
+            .concat()
         },
         PluginConfig::default(),
     );
@@ -65,9 +100,17 @@ fn bad_parts_are_faults_and_written_nowhere() {
 
 #[test]
 fn the_environment_is_the_configured_one_and_there_are_no_arguments() {
-    let environment = vec![("A".to_owned(), "1".to_owned()), ("LONG".to_owned(), "two words".to_owned())];
+    let environment = vec![
+        ("A".to_owned(), "1".to_owned()),
+        ("LONG".to_owned(), "two words".to_owned()),
+    ];
     let recorder = run(
-        &["environ_sizes_get", "environ_get", "args_sizes_get", "args_get"],
+        &[
+            "environ_sizes_get",
+            "environ_get",
+            "args_sizes_get",
+            "args_get",
+        ],
         |_| {
             errno("(call $environ_sizes_get (i32.const 200) (i32.const 204))")
                 + "(call $say (i32.load (i32.const 200))) (call $say (i32.sub (i32.load (i32.const 204)) (i32.const 10)))"
@@ -79,9 +122,15 @@ fn the_environment_is_the_configured_one_and_there_are_no_arguments() {
                 + &errno("(call $args_get (i32.const 200) (i32.const 204))")
                 + &errno("(call $environ_get (i32.const -4) (i32.const 500))")
         },
-        PluginConfig { environment, ..PluginConfig::default() },
+        PluginConfig {
+            environment,
+            ..PluginConfig::default()
+        },
     );
-    assert_eq!(said(&recorder.lines()), "0 0 2 9 0 0 A=1 LONG=two words 0 0 0 0 0 2 1");
+    assert_eq!(
+        said(&recorder.lines()),
+        "0 0 2 9 0 0 A=1 LONG=two words 0 0 0 0 0 2 1"
+    );
 }
 
 #[test]
@@ -108,7 +157,15 @@ fn clocks_and_randomness_are_real() {
 #[test]
 fn there_are_no_files() {
     let recorder = run(
-        &["fd_prestat_get", "fd_prestat_dir_name", "path_open", "fd_read", "fd_close", "fd_seek", "fd_fdstat_get"],
+        &[
+            "fd_prestat_get",
+            "fd_prestat_dir_name",
+            "path_open",
+            "fd_read",
+            "fd_close",
+            "fd_seek",
+            "fd_fdstat_get",
+        ],
         |_| {
             [
                 "(call $fd_prestat_get (i32.const 3) (i32.const 400))",
@@ -135,7 +192,9 @@ fn the_go_runtime_gets_the_answers_it_needs() {
         &["poll_oneoff", "sched_yield", "fd_fdstat_set_flags"],
         |_| {
             "(i32.store (i32.const 400) (i32.const 7))".to_owned()
-                + &errno("(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 400))")
+                + &errno(
+                    "(call $poll_oneoff (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 400))",
+                )
                 + "(call $say (i32.load (i32.const 400)))"
                 + &errno("(call $sched_yield)")
                 + &errno("(call $fd_fdstat_set_flags (i32.const 1) (i32.const 4))")

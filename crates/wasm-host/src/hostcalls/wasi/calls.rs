@@ -1,4 +1,8 @@
 //! The WASI functions themselves.
+#![expect(
+    clippy::unnecessary_wraps,
+    reason = "every host function answers alike"
+)]
 
 use std::time::SystemTime;
 
@@ -80,7 +84,10 @@ pub(super) fn environ_sizes_get(call: &mut Call<'_>, count: u32, size: u32) -> A
     let variables = environment(call);
     let bytes: usize = variables.iter().map(Vec::len).sum();
     call.check(size, 4)?;
-    call.write_u32(count, u32::try_from(variables.len()).map_err(|_| Errno::Inval)?)?;
+    call.write_u32(
+        count,
+        u32::try_from(variables.len()).map_err(|_| Errno::Inval)?,
+    )?;
     Ok(call.write_u32(size, u32::try_from(bytes).map_err(|_| Errno::Inval)?)?)
 }
 
@@ -100,7 +107,10 @@ pub(super) fn environ_get(call: &mut Call<'_>, list: u32, texts: u32) -> Answer 
 /// Returns the configured variables as `NAME=value`, each with its NUL.
 fn environment(call: &mut Call<'_>) -> Vec<Vec<u8>> {
     let variables = &call.state().plugin.config.environment;
-    variables.iter().map(|(name, value)| format!("{name}={value}\0").into_bytes()).collect()
+    variables
+        .iter()
+        .map(|(name, value)| format!("{name}={value}\0").into_bytes())
+        .collect()
 }
 
 pub(super) fn clock_time_get(call: &mut Call<'_>, id: u32, out: u32) -> Answer {

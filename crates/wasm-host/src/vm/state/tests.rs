@@ -3,7 +3,10 @@ use super::*;
 #[test]
 fn a_burst_is_logged_and_then_what_the_rate_allows() {
     let start = Instant::now();
-    let mut rate = Rate { tokens: 3, refilled: start };
+    let mut rate = Rate {
+        tokens: 3,
+        refilled: start,
+    };
     let taken = |rate: &mut Rate, at: u64| rate.take(3, start + Duration::from_millis(at));
     assert!(taken(&mut rate, 0) && taken(&mut rate, 0) && taken(&mut rate, 0));
     assert!(!taken(&mut rate, 0));
@@ -22,26 +25,38 @@ fn properties_are_bounded_and_replacing_frees() {
     assert!(!properties.set(b"b", b"", 10));
     assert!(properties.set(b"a", b"1", 10));
     assert!(properties.set(b"b", b"2", 10));
-    assert_eq!((properties.get(b"a"), properties.get(b"c")), (Some(&b"1"[..]), None));
+    assert_eq!(
+        (properties.get(b"a"), properties.get(b"c")),
+        (Some(&b"1"[..]), None)
+    );
 }
 
 #[test]
 fn call_ids_carry_the_kind_and_are_never_in_flight_twice() {
     let mut calls = Calls::default();
-    let call = Call { kind: CallKind::Http, context: 2 };
+    let call = Call {
+        kind: CallKind::Http,
+        context: 2,
+    };
     assert_eq!(calls.next_id(CallKind::Http), 4);
     assert_eq!(calls.next_id(CallKind::GrpcUnary), 9);
     assert_eq!(calls.next_id(CallKind::GrpcStream), 14);
     calls.begin(4, call);
     calls.made = u32::MAX >> 2;
     assert_eq!(calls.next_id(CallKind::Http), 8);
-    assert_eq!((calls.drain(Some(3)), calls.drain(Some(2))), (vec![], vec![4]));
+    assert_eq!(
+        (calls.drain(Some(3)), calls.drain(Some(2))),
+        (vec![], vec![4])
+    );
 }
 
 #[test]
 fn metrics_are_found_by_id_only_with_the_right_kind() {
     let mut metrics = Metrics::default();
-    let metric = Metric { kind: MetricKind::Gauge, id: Some(MetricId(7)) };
+    let metric = Metric {
+        kind: MetricKind::Gauge,
+        id: Some(MetricId(7)),
+    };
     let id = metrics.define(b"g", metric);
     assert_eq!(id, 5);
     assert_eq!(metrics.find(MetricKind::Gauge, b"g"), Some(5));
@@ -50,7 +65,9 @@ fn metrics_are_found_by_id_only_with_the_right_kind() {
     for unknown in [0, 1, 4, 6, 7, 9, u32::MAX] {
         assert!(metrics.get(unknown).is_none(), "{unknown}");
     }
-    let nowhere = metrics.get(Metrics::nowhere(MetricKind::Histogram)).unwrap();
+    let nowhere = metrics
+        .get(Metrics::nowhere(MetricKind::Histogram))
+        .unwrap();
     assert_eq!((nowhere.kind, nowhere.id), (MetricKind::Histogram, None));
 }
 

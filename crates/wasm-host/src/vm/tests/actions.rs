@@ -1,21 +1,40 @@
 //! What a guest's decision means for the stream.
 
+use std::fmt::Write as _;
+
 use crate::testing::{Exchange, Guest, Recorder, limited};
 use crate::{
-    Direction, Headers, HeaderMap as _, Limits, LocalResponse, Notice, Outcome, Pause, Pending, PluginConfig,
+    Direction, HeaderMap as _, Headers, Limits, LocalResponse, Notice, Outcome, Pause, Pending,
+    PluginConfig,
 };
 
-fn request(guest: Guest) -> (Outcome, std::rc::Rc<Recorder>) {
+fn request(guest: &Guest) -> (Outcome, std::rc::Rc<Recorder>) {
     let (vm, recorder) = guest.start();
-    (vm.new_stream().on_request_headers(&mut Exchange::get("/"), true), recorder)
+    (
+        vm.new_stream()
+            .on_request_headers(&mut Exchange::get("/"), true),
+        recorder,
+    )
 }
 
 /// A call that answers with `status`, `body` and serialised headers.
-fn answer(guest: &mut Guest, status: i32, body: &str, headers: &[(&str, &str)], grpc: i32) -> String {
+fn answer(
+    guest: &mut Guest,
+    status: i32,
+    body: &str,
+    headers: &[(&str, &str)],
+    grpc: i32,
+) -> String {
     let mut serialised = Vec::new();
-    let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let pairs = headers
+        .iter()
+        .map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     crate::pairs::write(&mut serialised, pairs);
-    let (details, body, headers) = (guest.text("by a test"), guest.text(body), guest.bytes(&serialised));
+    let (details, body, headers) = (
+        guest.text("by a test"),
+        guest.text(body),
+        guest.bytes(&serialised),
+    );
     format!(
         "(call $say (call $proxy_send_local_response
            (i32.const {status}) {details} {body} {headers} (i32.const {grpc})))"
@@ -32,8 +51,13 @@ fn local(outcome: Outcome) -> LocalResponse {
 
 #[test]
 fn the_values_callbacks_return_decide() {
-    for (value, expected) in [(0, None), (1, Some(Pause::Stop)), (3, Some(Pause::Buffer)), (9, Some(Pause::Stop))] {
-        let (outcome, _) = request(Guest::new().on("proxy_on_request_headers", "", value));
+    for (value, expected) in [
+        (0, None),
+        (1, Some(Pause::Stop)),
+        (3, Some(Pause::Buffer)),
+        (9, Some(Pause::Stop)),
+    ] {
+        let (outcome, _) = request(&Guest::new().on("proxy_on_request_headers", "", value));
         match (outcome, expected) {
             (Outcome::Continue, None) => {}
             (Outcome::Pause(pause), Some(expected)) if pause == expected => {}
@@ -45,9 +69,17 @@ fn the_values_callbacks_return_decide() {
 #[test]
 fn bodies_may_flow_while_headers_wait_if_the_plugin_is_configured_so() {
     let guest = Guest::new().on("proxy_on_request_headers", "", 1);
-    let (vm, _) = guest.start_with(PluginConfig { body_while_headers_wait: true, ..PluginConfig::default() });
-    let outcome = vm.new_stream().on_request_headers(&mut Exchange::get("/"), false);
-    assert!(matches!(outcome, Outcome::Pause(Pause::HoldHeaders)), "{outcome:?}");
+    let (vm, _) = guest.start_with(PluginConfig {
+        body_while_headers_wait: true,
+        ..PluginConfig::default()
+    });
+    let outcome = vm
+        .new_stream()
+        .on_request_headers(&mut Exchange::get("/"), false);
+    assert!(
+        matches!(outcome, Outcome::Pause(Pause::HoldHeaders)),
+        "{outcome:?}"
+    );
 }
 
 #[test]
@@ -56,11 +88,17 @@ fn an_answer_overrides_what_the_callback_returns_and_the_first_one_counts() {
         let mut guest = Guest::new();
         let first = answer(&mut guest, 403, "no", &[("X-Why", "because")], 7);
         let second = answer(&mut guest, 200, "yes", &[], -1);
-        let (outcome, recorder) = request(guest.on("proxy_on_request_headers", &(first + &second), returned));
+        let (outcome, recorder) =
+            request(&guest.on("proxy_on_request_headers", &(first + &second), returned));
         let response = local(outcome);
         assert_eq!((response.status, &*response.body), (403, &b"no"[..]));
-        assert_eq!((response.grpc_status, &*response.details), (Some(7), "by_a_test"));
-        let headers: Headers = [("x-why", "because"), ("content-type", "text/plain")].into_iter().collect();
+        assert_eq!(
+            (response.grpc_status, &*response.details),
+            (Some(7), "by_a_test")
+        );
+        let headers: Headers = [("x-why", "because"), ("content-type", "text/plain")]
+            .into_iter()
+            .collect();
         assert_eq!(response.headers, headers);
         assert_eq!(recorder.lines(), ["id-1: 0", "id-1: 0"]);
     }
@@ -70,7 +108,7 @@ fn an_answer_overrides_what_the_callback_returns_and_the_first_one_counts() {
 fn an_answer_without_a_body_has_no_content_type() {
     let mut guest = Guest::new();
     let body = answer(&mut guest, 204, "", &[], -1);
-    let response = local(request(guest.on("proxy_on_request_headers", &body, 1)).0);
+    let response = local(request(&guest.on("proxy_on_request_headers", &body, 1)).0);
     assert!(response.headers.is_empty());
     assert_eq!(response.grpc_status, None);
 }
@@ -87,8 +125,11 @@ fn an_answer_cannot_smuggle_another_one() {
         ("content-type", "text/html"),
     ];
     let body = answer(&mut guest, 403, "no", &headers, -1);
-    let (outcome, recorder) = request(guest.on("proxy_on_request_headers", &body, 1));
-    assert_eq!(local(outcome).headers, [("content-type", "text/html")].into_iter().collect());
+    let (outcome, recorder) = request(&guest.on("proxy_on_request_headers", &body, 1));
+    assert_eq!(
+        local(outcome).headers,
+        [("content-type", "text/html")].into_iter().collect()
+    );
     assert_eq!(*recorder.notices.borrow(), [Notice::HeaderRefused; 3]);
 }
 
@@ -97,7 +138,7 @@ fn an_answer_no_response_can_be_becomes_a_500_and_never_lets_the_request_through
     for status in [0, 99, 101, 600, 65_736, -1] {
         let mut guest = Guest::new();
         let body = answer(&mut guest, status, "x", &[], -1);
-        let (outcome, recorder) = request(guest.on("proxy_on_request_headers", &body, 0));
+        let (outcome, recorder) = request(&guest.on("proxy_on_request_headers", &body, 0));
         let response = local(outcome);
         assert_eq!((response.status, response.body.len()), (500, 0), "{status}");
         assert_eq!(*recorder.notices.borrow(), [Notice::LocalResponseReplaced]);
@@ -109,8 +150,14 @@ fn the_body_of_an_answer_is_bounded() {
     let mut guest = Guest::new();
     let body = answer(&mut guest, 403, "too long", &[], -1);
     let guest = guest.on("proxy_on_request_headers", &body, 0);
-    let (vm, _) = guest.start_with(limited(Limits { body_bytes: 7, ..Limits::default() }));
-    let response = local(vm.new_stream().on_request_headers(&mut Exchange::get("/"), true));
+    let (vm, _) = guest.start_with(limited(Limits {
+        body_bytes: 7,
+        ..Limits::default()
+    }));
+    let response = local(
+        vm.new_stream()
+            .on_request_headers(&mut Exchange::get("/"), true),
+    );
     assert_eq!((response.status, response.body.len()), (500, 0));
 }
 
@@ -119,28 +166,35 @@ fn responses_can_be_replaced_too() {
     let mut guest = Guest::new();
     let body = answer(&mut guest, 502, "replaced", &[], -1);
     let (vm, _) = guest.on("proxy_on_response_headers", &body, 0).start();
-    let outcome = vm.new_stream().on_response_headers(&mut Exchange::get("/").answered("200"), false);
+    let outcome = vm
+        .new_stream()
+        .on_response_headers(&mut Exchange::get("/").answered("200"), false);
     assert_eq!(local(outcome).status, 502);
 }
 
 #[test]
 fn resuming_in_the_callback_that_stops_goes_on() {
     let resume = "(call $say (call $proxy_continue_stream (i32.const 0)))";
-    let (outcome, _) = request(Guest::new().on("proxy_on_request_headers", resume, 1));
+    let (outcome, _) = request(&Guest::new().on("proxy_on_request_headers", resume, 1));
     assert!(matches!(outcome, Outcome::Continue), "{outcome:?}");
     // The old name does the same.
     let resume = "(call $say (call $proxy_continue_request))";
-    let (outcome, _) = request(Guest::new().on("proxy_on_request_headers", resume, 1));
+    let (outcome, _) = request(&Guest::new().on("proxy_on_request_headers", resume, 1));
     assert!(matches!(outcome, Outcome::Continue), "{outcome:?}");
 }
 
 #[test]
 fn resuming_the_other_direction_is_pending() {
     let resume = "(call $say (call $proxy_continue_stream (i32.const 0)))";
-    let (vm, _) = Guest::new().on("proxy_on_response_headers", resume, 0).start();
+    let (vm, _) = Guest::new()
+        .on("proxy_on_response_headers", resume, 0)
+        .start();
     let mut stream = vm.new_stream();
     let _ = stream.on_response_headers(&mut Exchange::get("/").answered("200"), false);
-    assert!(matches!(stream.pending(), Some(Pending::Resume(Direction::Request))));
+    assert!(matches!(
+        stream.pending(),
+        Some(Pending::Resume(Direction::Request))
+    ));
     assert!(stream.pending().is_none());
 }
 
@@ -148,7 +202,7 @@ fn resuming_the_other_direction_is_pending() {
 fn closing_resets() {
     for kind in [0, 1] {
         let close = format!("(call $say (call $proxy_close_stream (i32.const {kind})))");
-        let (outcome, _) = request(Guest::new().on("proxy_on_request_headers", &close, 0));
+        let (outcome, _) = request(&Guest::new().on("proxy_on_request_headers", &close, 0));
         assert!(matches!(outcome, Outcome::Reset), "{outcome:?}");
     }
 }
@@ -158,10 +212,10 @@ fn kinds_of_streams_are_checked_as_sdks_expect() {
     let mut body = String::new();
     for function in ["proxy_continue_stream", "proxy_close_stream"] {
         for kind in [2, 3, 4, -1] {
-            body += &format!("(call $say (call ${function} (i32.const {kind})))");
+            write!(body, "(call $say (call ${function} (i32.const {kind})))").unwrap();
         }
     }
-    let (outcome, recorder) = request(Guest::new().on("proxy_on_request_headers", &body, 0));
+    let (outcome, recorder) = request(&Guest::new().on("proxy_on_request_headers", &body, 0));
     assert!(matches!(outcome, Outcome::Continue));
     assert_eq!(recorder.lines().concat().replace("id-1: ", ""), "00220022");
 }
@@ -170,10 +224,22 @@ fn kinds_of_streams_are_checked_as_sdks_expect() {
 fn a_timer_acts_on_a_stream_by_choosing_its_context() {
     let mut guest = Guest::new();
     let answer = answer(&mut guest, 503, "late", &[], -1);
-    let choose = |id: i32| format!("(call $say (call $proxy_set_effective_context (i32.const {id})))");
+    let choose =
+        |id: i32| format!("(call $say (call $proxy_set_effective_context (i32.const {id})))");
     let resume = "(call $say (call $proxy_continue_stream (i32.const 0)))";
-    let tick = [choose(2), resume.to_owned(), choose(3), answer, choose(99), choose(0), choose(1)].concat();
-    let guest = guest.on("proxy_on_request_headers", "", 1).on("proxy_on_tick", &tick, 0);
+    let tick = [
+        choose(2),
+        resume.to_owned(),
+        choose(3),
+        answer,
+        choose(99),
+        choose(0),
+        choose(1),
+    ]
+    .concat();
+    let guest = guest
+        .on("proxy_on_request_headers", "", 1)
+        .on("proxy_on_tick", &tick, 0);
     let (vm, recorder) = guest.start();
     let mut streams = [vm.new_stream(), vm.new_stream()];
     for stream in &mut streams {
@@ -184,15 +250,22 @@ fn a_timer_acts_on_a_stream_by_choosing_its_context() {
     vm.on_tick().unwrap();
     assert_eq!(recorder.lines().concat(), "0000220");
     assert_eq!(*recorder.woken.borrow(), [streams[0].id(), streams[1].id()]);
-    assert!(matches!(streams[0].pending(), Some(Pending::Resume(Direction::Request))));
-    assert!(matches!(streams[1].pending(), Some(Pending::LocalResponse(response)) if response.status == 503));
+    assert!(matches!(
+        streams[0].pending(),
+        Some(Pending::Resume(Direction::Request))
+    ));
+    assert!(
+        matches!(streams[1].pending(), Some(Pending::LocalResponse(response)) if response.status == 503)
+    );
     assert!(streams[1].pending().is_none());
 }
 
 #[test]
 fn contexts_of_streams_that_are_gone_or_unknown_cannot_be_chosen() {
     let choose = "(call $say (call $proxy_set_effective_context (i32.const 2)))";
-    let guest = Guest::new().on("proxy_on_request_headers", "", 0).on("proxy_on_tick", choose, 0);
+    let guest = Guest::new()
+        .on("proxy_on_request_headers", "", 0)
+        .on("proxy_on_tick", choose, 0);
     let (vm, recorder) = guest.start();
     let mut stream = vm.new_stream();
     vm.on_tick().unwrap();
@@ -214,7 +287,10 @@ fn nothing_can_be_done_to_a_stream_that_has_ended() {
     let mut exchange = Exchange::get("/");
     vm.new_stream().finish(&mut exchange).unwrap();
     assert_eq!(recorder.lines(), ["id-1: 0", "id-1: 0"]);
-    assert_eq!(*recorder.notices.borrow(), [Notice::StreamActionIgnored, Notice::WriteIgnored]);
+    assert_eq!(
+        *recorder.notices.borrow(),
+        [Notice::StreamActionIgnored, Notice::WriteIgnored]
+    );
     assert_eq!(exchange.request_header("x-late"), None);
 }
 

@@ -1,12 +1,17 @@
 //! Calls a guest makes, and what it hears of them.
 
 use crate::testing::{Exchange, Guest, OUT, limited};
-use crate::{CallRefused, CalloutEvent, Headers, Limits, Notice, Outcome, Pause, Pending, PluginConfig};
+use crate::{
+    CallRefused, CalloutEvent, Headers, Limits, Notice, Outcome, Pause, Pending, PluginConfig,
+};
 
 /// An HTTP call to `shop`, whose id is stored at 200.
 fn http_call(guest: &mut Guest, headers: &[(&str, &str)]) -> String {
     let mut serialised = Vec::new();
-    crate::pairs::write(&mut serialised, headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())));
+    crate::pairs::write(
+        &mut serialised,
+        headers.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())),
+    );
     let (upstream, headers) = (guest.text("shop"), guest.bytes(&serialised));
     let (body, trailers) = (guest.text("ping"), guest.text(""));
     format!(
@@ -15,13 +20,23 @@ fn http_call(guest: &mut Guest, headers: &[(&str, &str)]) -> String {
     )
 }
 
-const REQUEST: [(&str, &str); 3] = [(":method", "POST"), (":path", "/check"), (":authority", "shop")];
+const REQUEST: [(&str, &str); 3] = [
+    (":method", "POST"),
+    (":path", "/check"),
+    (":authority", "shop"),
+];
 
 fn grpc_call(guest: &mut Guest, streaming: bool) -> String {
-    let (upstream, service, method) = (guest.text("auth"), guest.text("pkg.Auth"), guest.text("Check"));
+    let (upstream, service, method) = (
+        guest.text("auth"),
+        guest.text("pkg.Auth"),
+        guest.text("Check"),
+    );
     let nothing = guest.text("");
     if streaming {
-        format!("(call $say (call $proxy_grpc_stream {upstream} {service} {method} {nothing} (i32.const 200)))")
+        format!(
+            "(call $say (call $proxy_grpc_stream {upstream} {service} {method} {nothing} (i32.const 200)))"
+        )
     } else {
         format!(
             "(call $say (call $proxy_grpc_call
@@ -53,18 +68,34 @@ fn on_response(guest: &mut Guest, context: i32) -> String {
 fn a_paused_request_goes_on_when_its_callout_is_answered() {
     let mut guest = Guest::new();
     let (call, reply) = (http_call(&mut guest, &REQUEST), on_response(&mut guest, 2));
-    let guest = guest.on("proxy_on_request_headers", &call, 1).on("proxy_on_http_call_response", &reply, 0);
+    let guest =
+        guest
+            .on("proxy_on_request_headers", &call, 1)
+            .on("proxy_on_http_call_response", &reply, 0);
     let (vm, recorder) = guest.start();
     let (mut stream, mut exchange) = (vm.new_stream(), Exchange::get("/"));
     let outcome = stream.on_request_headers(&mut exchange, true);
-    assert!(matches!(outcome, Outcome::Pause(Pause::Stop)), "{outcome:?}");
-    assert_eq!(*recorder.http_calls.borrow(), ["shop Some(\"/check\") ping 5s"]);
+    assert!(
+        matches!(outcome, Outcome::Pause(Pause::Stop)),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        *recorder.http_calls.borrow(),
+        ["shop Some(\"/check\") ping 5s"]
+    );
     let id = recorder.calls.borrow()[0];
-    stream.on_callout(&mut exchange, id, response("200", "pong")).unwrap();
+    stream
+        .on_callout(&mut exchange, id, response("200", "pong"))
+        .unwrap();
     assert!(matches!(stream.pending(), Some(Pending::Resume(_))));
-    assert_eq!(recorder.lines().concat().replace("id-1: ", ""), "002000pong");
+    assert_eq!(
+        recorder.lines().concat().replace("id-1: ", ""),
+        "002000pong"
+    );
     // An answer comes once; whatever else is said of that call is nobody's business.
-    stream.on_callout(&mut exchange, id, response("200", "again")).unwrap();
+    stream
+        .on_callout(&mut exchange, id, response("200", "again"))
+        .unwrap();
     assert_eq!(recorder.lines().len(), 5);
 }
 
@@ -72,12 +103,17 @@ fn a_paused_request_goes_on_when_its_callout_is_answered() {
 fn a_callout_outside_streams_belongs_to_the_plugin() {
     let mut guest = Guest::new();
     let (call, reply) = (http_call(&mut guest, &REQUEST), on_response(&mut guest, 1));
-    let guest = guest.on("proxy_on_configure", &call, 1).on("proxy_on_http_call_response", &reply, 0);
+    let guest =
+        guest
+            .on("proxy_on_configure", &call, 1)
+            .on("proxy_on_http_call_response", &reply, 0);
     let (vm, recorder) = guest.start();
     let id = recorder.calls.borrow()[0];
     // Not to a stream, though.
     let mut stream = vm.new_stream();
-    stream.on_callout(&mut Exchange::get("/"), id, response("500", "")).unwrap();
+    stream
+        .on_callout(&mut Exchange::get("/"), id, response("500", ""))
+        .unwrap();
     vm.on_callout(id, response("200", "keys")).unwrap();
     assert_eq!(recorder.lines().concat(), "002000keys");
 }
@@ -91,14 +127,26 @@ fn incomplete_requests_are_refused_before_they_are_made() {
         let call = http_call(&mut guest, &headers);
         let (vm, recorder) = guest.on("proxy_on_tick", &call, 0).start();
         vm.on_tick().unwrap();
-        assert_eq!((recorder.lines().concat().as_str(), recorder.calls.borrow().len()), ("2", 0));
+        assert_eq!(
+            (
+                recorder.lines().concat().as_str(),
+                recorder.calls.borrow().len()
+            ),
+            ("2", 0)
+        );
     }
     let mut guest = Guest::new();
     let smuggling = [&REQUEST[..], &[("a", "1\r\nb: 2")]].concat();
     let call = http_call(&mut guest, &smuggling);
     let (vm, recorder) = guest.on("proxy_on_tick", &call, 0).start();
     vm.on_tick().unwrap();
-    assert_eq!((recorder.lines().concat().as_str(), recorder.calls.borrow().len()), ("2", 0));
+    assert_eq!(
+        (
+            recorder.lines().concat().as_str(),
+            recorder.calls.borrow().len()
+        ),
+        ("2", 0)
+    );
 }
 
 #[test]
@@ -109,7 +157,9 @@ fn refusals_are_told_with_statuses_that_sdks_survive() {
         (CallRefused::Malformed, "2", "4"),
     ] {
         let mut guest = Guest::new();
-        let calls = http_call(&mut guest, &REQUEST) + &grpc_call(&mut guest, false) + &grpc_call(&mut guest, true);
+        let calls = http_call(&mut guest, &REQUEST)
+            + &grpc_call(&mut guest, false)
+            + &grpc_call(&mut guest, true);
         let (vm, recorder) = guest.on("proxy_on_tick", &calls, 0).start();
         recorder.refuse_calls.set(Some(refused));
         vm.on_tick().unwrap();
@@ -123,7 +173,11 @@ fn callouts_in_flight_are_limited_and_called_off_with_their_stream() {
     let mut guest = Guest::new();
     let call = http_call(&mut guest, &REQUEST);
     let guest = guest.on("proxy_on_request_headers", &call.repeat(4), 0);
-    let limits = Limits { calls_per_stream: 3, calls: 5, ..Limits::default() };
+    let limits = Limits {
+        calls_per_stream: 3,
+        calls: 5,
+        ..Limits::default()
+    };
     let (vm, recorder) = guest.start_with(limited(limits));
     let (mut one, mut two) = (vm.new_stream(), vm.new_stream());
     let _ = one.on_request_headers(&mut Exchange::get("/"), true);
@@ -134,7 +188,9 @@ fn callouts_in_flight_are_limited_and_called_off_with_their_stream() {
     cancelled.sort_by_key(|call| call.0);
     assert_eq!(cancelled, recorder.calls.borrow()[..3]);
     // There is room again.
-    let _ = vm.new_stream().on_request_headers(&mut Exchange::get("/"), true);
+    let _ = vm
+        .new_stream()
+        .on_request_headers(&mut Exchange::get("/"), true);
     assert_eq!(recorder.calls.borrow().len(), 8);
 }
 
@@ -154,7 +210,13 @@ fn a_bad_place_for_the_id_starts_nothing() {
     let call = http_call(&mut guest, &REQUEST).replace("(i32.const 200)", "(i32.const -2)");
     let (vm, recorder) = guest.on("proxy_on_tick", &call, 0).start();
     vm.on_tick().unwrap();
-    assert_eq!((recorder.lines().concat().as_str(), recorder.calls.borrow().len()), ("6", 0));
+    assert_eq!(
+        (
+            recorder.lines().concat().as_str(),
+            recorder.calls.borrow().len()
+        ),
+        ("6", 0)
+    );
 }
 
 #[test]
@@ -169,17 +231,31 @@ fn a_unary_call_ends_with_its_response_or_its_failure() {
     vm.on_tick().unwrap();
     vm.on_tick().unwrap();
     let ids = recorder.calls.borrow().clone();
-    let closed = || CalloutEvent::GrpcClosed { status: 14, message: "gone".to_owned() };
+    let closed = || CalloutEvent::GrpcClosed {
+        status: 14,
+        message: "gone".to_owned(),
+    };
     for id in ids.iter().copied() {
         assert_eq!(id.0 & 3, 1);
     }
-    vm.on_callout(ids[0], CalloutEvent::GrpcMessage(b"yes".to_vec())).unwrap();
+    vm.on_callout(ids[0], CalloutEvent::GrpcMessage(b"yes".to_vec()))
+        .unwrap();
     vm.on_callout(ids[0], closed()).unwrap();
     vm.on_callout(ids[1], closed()).unwrap();
     // Events of another kind of call are not delivered.
     vm.on_tick().unwrap();
-    vm.on_callout(recorder.calls.borrow()[2], response("200", "")).unwrap();
-    assert_eq!(recorder.lines(), ["0", "0", "proxy_on_grpc_receive", "proxy_on_grpc_close", "0"]);
+    vm.on_callout(recorder.calls.borrow()[2], response("200", ""))
+        .unwrap();
+    assert_eq!(
+        recorder.lines(),
+        [
+            "0",
+            "0",
+            "proxy_on_grpc_receive",
+            "proxy_on_grpc_close",
+            "0"
+        ]
+    );
 }
 
 #[test]
@@ -187,7 +263,8 @@ fn a_grpc_stream_is_sent_to_received_from_and_closed() {
     let mut guest = Guest::new();
     let (call, message) = (grpc_call(&mut guest, true), guest.text("hi"));
     let id = "(i32.load (i32.const 200))";
-    let send = |end| format!("(call $say (call $proxy_grpc_send {id} {message} (i32.const {end})))");
+    let send =
+        |end| format!("(call $say (call $proxy_grpc_send {id} {message} (i32.const {end})))");
     let close = format!("(call $say (call $proxy_grpc_close {id}))");
     let show = format!(
         "(call $say_and_show (call $proxy_get_buffer_bytes (i32.const 5) (i32.const 0) (i32.const 9) {OUT}))"
@@ -195,7 +272,11 @@ fn a_grpc_stream_is_sent_to_received_from_and_closed() {
     let status = format!("(call $say_and_show (call $proxy_get_status (i32.const 8) {OUT}))");
     let on_close = format!("{status} (call $say (i32.load (i32.const 8))) {}", send(0));
     let guest = guest
-        .on("proxy_on_tick", &[call, send(0), send(1), close].concat(), 0)
+        .on(
+            "proxy_on_tick",
+            &[call, send(0), send(1), close].concat(),
+            0,
+        )
         .announces("proxy_on_grpc_receive_initial_metadata", 0)
         .on("proxy_on_grpc_receive", &show, 0)
         .announces("proxy_on_grpc_trailing_metadata", 0)
@@ -204,13 +285,24 @@ fn a_grpc_stream_is_sent_to_received_from_and_closed() {
     vm.on_tick().unwrap();
     assert_eq!(recorder.lines().concat(), "0000");
     let id = recorder.calls.borrow()[0];
-    let sent = [(id, b"hi".to_vec(), false), (id, b"hi".to_vec(), true)];
-    assert_eq!(*recorder.sent.borrow(), sent);
-    vm.on_callout(id, CalloutEvent::GrpcInitialMetadata(Headers::new())).unwrap();
-    vm.on_callout(id, CalloutEvent::GrpcMessage(b"one".to_vec())).unwrap();
-    vm.on_callout(id, CalloutEvent::GrpcMessage(b"two".to_vec())).unwrap();
-    vm.on_callout(id, CalloutEvent::GrpcTrailingMetadata(Headers::new())).unwrap();
-    vm.on_callout(id, CalloutEvent::GrpcClosed { status: 5, message: "no".to_owned() }).unwrap();
+    let expected = [(id, b"hi".to_vec(), false), (id, b"hi".to_vec(), true)];
+    assert_eq!(*recorder.sent.borrow(), expected);
+    vm.on_callout(id, CalloutEvent::GrpcInitialMetadata(Headers::new()))
+        .unwrap();
+    vm.on_callout(id, CalloutEvent::GrpcMessage(b"one".to_vec()))
+        .unwrap();
+    vm.on_callout(id, CalloutEvent::GrpcMessage(b"two".to_vec()))
+        .unwrap();
+    vm.on_callout(id, CalloutEvent::GrpcTrailingMetadata(Headers::new()))
+        .unwrap();
+    vm.on_callout(
+        id,
+        CalloutEvent::GrpcClosed {
+            status: 5,
+            message: "no".to_owned(),
+        },
+    )
+    .unwrap();
     assert_eq!(
         recorder.lines()[4..],
         [
@@ -234,11 +326,20 @@ fn a_cancelled_call_is_heard_of_no_more() {
     let call = grpc_call(&mut guest, false);
     let cancel = "(call $say (call $proxy_grpc_cancel (i32.load (i32.const 200))))";
     let body = [&*call, cancel, cancel].concat();
-    let guest = guest.on("proxy_on_tick", &body, 0).announces("proxy_on_grpc_close", 0);
+    let guest = guest
+        .on("proxy_on_tick", &body, 0)
+        .announces("proxy_on_grpc_close", 0);
     let (vm, recorder) = guest.start_with(PluginConfig::default());
     vm.on_tick().unwrap();
     let id = recorder.calls.borrow()[0];
     assert_eq!(*recorder.cancelled.borrow(), [id]);
-    vm.on_callout(id, CalloutEvent::GrpcClosed { status: 1, message: String::new() }).unwrap();
+    vm.on_callout(
+        id,
+        CalloutEvent::GrpcClosed {
+            status: 1,
+            message: String::new(),
+        },
+    )
+    .unwrap();
     assert_eq!(recorder.lines().concat(), "001");
 }

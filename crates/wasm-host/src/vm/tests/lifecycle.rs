@@ -10,7 +10,11 @@ const CONTINUE: i32 = 0;
 const TRUE: i32 = 1;
 
 fn announcing(callbacks: &[(&str, i32)]) -> Guest {
-    callbacks.iter().fold(Guest::new(), |guest, (name, result)| guest.announces(name, *result))
+    callbacks
+        .iter()
+        .fold(Guest::new(), |guest, (name, result)| {
+            guest.announces(name, *result)
+        })
 }
 
 #[test]
@@ -47,10 +51,19 @@ fn callbacks_come_in_the_order_filters_were_tested_with() {
         stream.on_response_body(&mut exchange, false),
         stream.on_response_trailers(&mut exchange),
     ];
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Continue)), "{outcomes:?}");
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, Outcome::Continue)),
+        "{outcomes:?}"
+    );
     stream.finish(&mut exchange).unwrap();
     assert!(vm.stop().unwrap());
-    let short = |line: &String| line.trim_start_matches("id-1: ").trim_start_matches("proxy_on_").to_owned();
+    let short = |line: &String| {
+        line.trim_start_matches("id-1: ")
+            .trim_start_matches("proxy_on_")
+            .to_owned()
+    };
     let lines: Vec<String> = recorder.lines().iter().map(short).collect();
     assert_eq!(
         lines.join(" "),
@@ -66,25 +79,39 @@ fn a_command_module_starts_by_start_and_may_exit_with_success() {
     let exit = |code: i32| {
         let mut guest = Guest::new().wasi("proc_exit");
         let print = guest.print("_start");
-        guest.on("_start", &format!("{print} (call $proc_exit (i32.const {code}))"), 0)
+        guest.on(
+            "_start",
+            &format!("{print} (call $proc_exit (i32.const {code}))"),
+            0,
+        )
     };
     let (_, recorder) = exit(0).start();
     assert_eq!(recorder.lines(), ["_start"]);
-    let error = plugin(&exit(3).wat(), PluginConfig::default()).validate(Rc::new(Recorder::default())).unwrap_err();
-    let StartError::Trapped(trap) = error else { panic!("{error}") };
-    assert_eq!((trap.callback, trap.reason.to_string().as_str()), ("_start", "exited with code 3"));
+    let error = plugin(&exit(3).wat(), PluginConfig::default())
+        .validate(Rc::new(Recorder::default()))
+        .unwrap_err();
+    let StartError::Trapped(trap) = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        (trap.callback, trap.reason.to_string().as_str()),
+        ("_start", "exited with code 3")
+    );
 }
 
 #[test]
 fn start_is_not_called_when_there_is_initialize() {
-    let (_, recorder) = announcing(&[("_start", 0), ("_initialize", 0), ("__main_void", 0)]).start();
+    let (_, recorder) =
+        announcing(&[("_start", 0), ("_initialize", 0), ("__main_void", 0)]).start();
     assert_eq!(recorder.lines(), ["_initialize", "__main_void"]);
     let (_, recorder) = announcing(&[("main", 0)]).start();
     assert_eq!(recorder.lines(), [""; 0]);
 }
 
 fn refusal(guest: &Guest) -> StartError {
-    plugin(&guest.wat(), PluginConfig::default()).validate(Rc::new(Recorder::default())).unwrap_err()
+    plugin(&guest.wat(), PluginConfig::default())
+        .validate(Rc::new(Recorder::default()))
+        .unwrap_err()
 }
 
 #[test]
@@ -96,7 +123,10 @@ fn a_filter_that_refuses_its_configuration_is_quoted() {
         refusal(&guest.on("proxy_on_configure", &complain, 0)).to_string(),
         "the filter refused its configuration: `paths` is empty"
     );
-    assert_eq!(refusal(&Guest::new().on("proxy_on_vm_start", "", 0)).to_string(), "the filter refused to start");
+    assert_eq!(
+        refusal(&Guest::new().on("proxy_on_vm_start", "", 0)).to_string(),
+        "the filter refused to start"
+    );
 }
 
 #[test]
@@ -118,7 +148,9 @@ fn configurations_are_readable_when_and_where_sdks_read_them() {
     };
     let (vm, recorder) = guest.start_with(config);
     assert_eq!(recorder.lines(), ["0", "the vm", "0", "the plugin"]);
-    let _ = vm.new_stream().on_request_headers(&mut Exchange::get("/"), true);
+    let _ = vm
+        .new_stream()
+        .on_request_headers(&mut Exchange::get("/"), true);
     // Four headers, so four bytes of the VM's; the plugin's belongs to the root context.
     assert_eq!(recorder.lines()[4..], ["id-1: 0", "id-1: the ", "id-1: 1"]);
 }
@@ -139,8 +171,11 @@ fn the_first_abi_reads_its_configuration_by_a_call_of_its_own() {
     let guest = Guest::abi("proxy_abi_version_0_1_0")
         .on("proxy_on_vm_start", &read, TRUE)
         .on("proxy_on_configure", &read, TRUE);
-    let config =
-        PluginConfig { vm_configuration: b"vm".to_vec(), configuration: b"plugin".to_vec(), ..PluginConfig::default() };
+    let config = PluginConfig {
+        vm_configuration: b"vm".to_vec(),
+        configuration: b"plugin".to_vec(),
+        ..PluginConfig::default()
+    };
     let (_, recorder) = guest.start_with(config);
     assert_eq!(recorder.lines(), ["0", "vm", "0", "plugin"]);
 }
@@ -148,36 +183,57 @@ fn the_first_abi_reads_its_configuration_by_a_call_of_its_own() {
 #[test]
 fn header_callbacks_are_called_by_the_type_they_have() {
     for (params, expected) in [("i32 i32", "4"), ("i32 i32 i32", "41")] {
-        let end = if params.len() > 7 { "(call $say (local.get 2))" } else { "" };
+        let end = if params.len() > 7 {
+            "(call $say (local.get 2))"
+        } else {
+            ""
+        };
         let guest = Guest::new().define(&format!(
             "(func (export \"proxy_on_request_headers\") (param {params}) (result i32)
                (call $say (local.get 1)) {end} (i32.const 0))"
         ));
         let (vm, recorder) = guest.start();
-        let _ = vm.new_stream().on_request_headers(&mut Exchange::get("/"), true);
+        let _ = vm
+            .new_stream()
+            .on_request_headers(&mut Exchange::get("/"), true);
         assert_eq!(recorder.lines().concat().replace("id-1: ", ""), expected);
     }
 }
 
 #[test]
 fn a_stream_the_guest_has_no_callback_for_costs_it_nothing() {
-    let (vm, recorder) = announcing(&[("proxy_on_context_create", 0), ("proxy_on_delete", 0)]).start();
+    let (vm, recorder) =
+        announcing(&[("proxy_on_context_create", 0), ("proxy_on_delete", 0)]).start();
     let mut exchange = Exchange::get("/").answered("200");
     let mut stream = vm.new_stream();
-    assert!(matches!(stream.on_request_headers(&mut exchange, true), Outcome::Continue));
-    assert!(matches!(stream.on_response_headers(&mut exchange, true), Outcome::Continue));
+    assert!(matches!(
+        stream.on_request_headers(&mut exchange, true),
+        Outcome::Continue
+    ));
+    assert!(matches!(
+        stream.on_response_headers(&mut exchange, true),
+        Outcome::Continue
+    ));
     stream.finish(&mut exchange).unwrap();
     assert_eq!(recorder.lines(), ["proxy_on_context_create"]);
 }
 
 #[test]
 fn a_stream_that_ends_early_is_still_logged() {
-    let guest = announcing(&[("proxy_on_context_create", 0), ("proxy_on_log", 0), ("proxy_on_delete", 0)]);
+    let guest = announcing(&[
+        ("proxy_on_context_create", 0),
+        ("proxy_on_log", 0),
+        ("proxy_on_delete", 0),
+    ]);
     let (vm, recorder) = guest.start();
     vm.new_stream().finish(&mut Exchange::get("/")).unwrap();
     assert_eq!(
         recorder.lines()[1..],
-        ["id-1: proxy_on_context_create", "id-1: proxy_on_log", "id-1: proxy_on_delete"]
+        [
+            "id-1: proxy_on_context_create",
+            "id-1: proxy_on_log",
+            "id-1: proxy_on_delete"
+        ]
     );
 }
 
@@ -195,14 +251,24 @@ fn a_dropped_stream_ends_in_the_guest_without_being_logged() {
     assert_eq!(vm.streams(), 1);
     drop(stream);
     assert_eq!(vm.streams(), 0);
-    assert_eq!(recorder.lines(), ["id-1: proxy_on_request_headers", "proxy_on_done", "proxy_on_delete"]);
+    assert_eq!(
+        recorder.lines(),
+        [
+            "id-1: proxy_on_request_headers",
+            "proxy_on_done",
+            "proxy_on_delete"
+        ]
+    );
 }
 
 #[test]
 fn live_streams_have_different_ids() {
     let (vm, _) = Guest::new().start();
     let streams: Vec<_> = (0..3).map(|_| vm.new_stream()).collect();
-    let ids: Vec<String> = streams.iter().map(|stream| stream.id().to_string()).collect();
+    let ids: Vec<String> = streams
+        .iter()
+        .map(|stream| stream.id().to_string())
+        .collect();
     assert_eq!(ids, ["2", "3", "4"]);
     assert_eq!(vm.streams(), 3);
 }
@@ -234,8 +300,13 @@ fn saying_done_too_early_is_harmless() {
 
 #[test]
 fn the_timer_a_guest_sets_is_told() {
-    let set = |period| format!("(call $say (call $proxy_set_tick_period_milliseconds (i32.const {period})))");
-    let guest = Guest::new().on("proxy_on_configure", &set(250), TRUE).on("proxy_on_tick", &set(0), 0);
+    let set = |period| {
+        format!("(call $say (call $proxy_set_tick_period_milliseconds (i32.const {period})))")
+    };
+    let guest =
+        Guest::new()
+            .on("proxy_on_configure", &set(250), TRUE)
+            .on("proxy_on_tick", &set(0), 0);
     let (vm, _) = guest.start();
     assert_eq!(vm.tick_period(), Some(Duration::from_millis(250)));
     vm.on_tick().unwrap();
@@ -244,21 +315,35 @@ fn the_timer_a_guest_sets_is_told() {
 
 #[test]
 fn a_validated_plugin_leaves_nothing_running() {
-    let guest = announcing(&[("proxy_on_configure", TRUE), ("proxy_on_done", TRUE), ("proxy_on_delete", 0)]);
+    let guest = announcing(&[
+        ("proxy_on_configure", TRUE),
+        ("proxy_on_done", TRUE),
+        ("proxy_on_delete", 0),
+    ]);
     let recorder = Rc::new(Recorder::default());
     let plugin = Plugin::new(compile(&guest.wat()), PluginConfig::default());
-    plugin.validate(Rc::clone(&recorder) as Rc<dyn crate::PluginHost>).unwrap();
-    assert_eq!(recorder.lines(), ["proxy_on_configure", "proxy_on_done", "proxy_on_delete"]);
+    plugin
+        .validate(Rc::clone(&recorder) as Rc<dyn crate::PluginHost>)
+        .unwrap();
+    assert_eq!(
+        recorder.lines(),
+        ["proxy_on_configure", "proxy_on_done", "proxy_on_delete"]
+    );
     assert_eq!(Rc::strong_count(&recorder), 1);
 }
 
 #[test]
 fn a_stream_keeps_its_vm_until_it_is_finished() {
-    let (vm, recorder) = Guest::new().announces("proxy_on_response_headers", 0).start();
+    let (vm, recorder) = Guest::new()
+        .announces("proxy_on_response_headers", 0)
+        .start();
     let mut stream = vm.new_stream();
     drop(vm);
     let mut exchange = Exchange::get("/").answered("200");
-    assert!(matches!(stream.on_response_headers(&mut exchange, true), Outcome::Continue));
+    assert!(matches!(
+        stream.on_response_headers(&mut exchange, true),
+        Outcome::Continue
+    ));
     stream.finish(&mut exchange).unwrap();
     assert_eq!(recorder.lines(), ["id-1: proxy_on_response_headers"]);
     assert_eq!(Rc::strong_count(&recorder), 1);
