@@ -5,6 +5,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod filters;
 mod generate;
 mod test;
 mod tidy;
@@ -18,6 +19,15 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build the guest modules of filters/ into filters/prebuilt
+    Filters {
+        /// Only compare what is committed with the sources
+        #[arg(long, conflicts_with = "rebuild_and_compare")]
+        check: bool,
+        /// Build aside and run the committed and the new modules through the same cases
+        #[arg(long)]
+        rebuild_and_compare: bool,
+    },
     /// Regenerate the committed code in crates/proto/src/gen
     Gen,
     /// Build what tests start, run every test, and count them
@@ -28,6 +38,9 @@ enum Command {
 
 fn main() -> Result<()> {
     match Args::parse().command {
+        Command::Filters { check: true, .. } => filters::check(),
+        Command::Filters { rebuild_and_compare: true, .. } => filters::rebuild_and_compare(),
+        Command::Filters { .. } => filters::write(),
         Command::Gen => generate::write(),
         Command::Test => test::all(),
         Command::Tidy => tidy::check(),
