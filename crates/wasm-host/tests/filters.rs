@@ -252,7 +252,7 @@ fn configured_paths_are_answered_and_others_pass() {
         log.lines
             .borrow()
             .iter()
-            .any(|line| line == r#"Warn denied "/admin" by Prefix("/admin")"#)
+            .any(|line| line == r#"Info denied "/admin" by Prefix("/admin")"#)
     );
 }
 
