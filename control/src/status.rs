@@ -21,7 +21,7 @@ pub(crate) use wording::Words;
 use serde_json::Value;
 
 use crate::finding::{Finding, Severity};
-use crate::object::Object;
+use crate::object::{Kind, Object};
 
 /// Whether a condition holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -139,6 +139,30 @@ impl Note {
         Finding { effect, remedy, ..finding }
     }
 }
+
+/// Returns the warning about an object of a kind that nothing follows from, if people would expect
+/// something to: one of Istio's or Gateway API's. Grants are none, since a mesh needs none.
+pub(crate) fn unsupported(object: &Object) -> Option<Note> {
+    let kind = &object.key.kind;
+    let is_expected =
+        EXPECTED.contains(&kind.group()) && kind.name() != "ReferenceGrant";
+    is_expected.then(|| Note::new("", wording::kind_without_effect(kind)))
+}
+
+/// Whether [`unsupported`] may have something to say about objects of a kind.
+pub(crate) fn is_expected(kind: &Kind) -> bool {
+    EXPECTED.contains(&kind.group())
+}
+
+/// API groups that a mesh is configured with.
+const EXPECTED: &[&str] = &[
+    "extensions.istio.io",
+    "gateway.networking.k8s.io",
+    "gateway.networking.x-k8s.io",
+    "networking.istio.io",
+    "security.istio.io",
+    "telemetry.istio.io",
+];
 
 /// A status and the warnings that belong to it.
 pub(crate) type Judged = (Status, Vec<Note>);

@@ -77,7 +77,7 @@ fn names_can_be_given() {
 
 #[test]
 fn infrastructure_goes_before_the_gateways_own_labels() {
-    let given = "infrastructure: {labels: {tier: edge, gateway.networking.k8s.io/x: y, istio.io/dataplane-mode: ambient}},";
+    let given = "infrastructure: {labels: {tier: edge, gateway.networking.k8s.io/x: v, istio.io/dataplane-mode: ambient}},";
     let manifests = deployed(&gateway("name: w, labels: {team: red}, annotations: {note: x}", given));
     let labels = &manifests["Deployment"]["spec"]["template"]["metadata"]["labels"];
     assert_eq!(labels["tier"], "edge");

@@ -39,23 +39,23 @@ fn labelled<'a>(key: &'a str, value: &'a str) -> Fact<'a> {
 #[test]
 fn a_change_alters_what_an_object_stands_behind_and_no_more() {
     let mut index = Index::default();
-    let (old, new) = (pod("app: x, tier: y"), pod("app: x, tier: z"));
+    let (old, new) = (pod("app: x, tier: up"), pod("app: x, tier: down"));
     let key = &new.key;
     let first = altered(&mut index, &Change::Added(old.clone()));
     let (of_kind, in_namespace) = (Fact::OfKind(&PODS), Fact::InNamespace(&PODS, "a"));
     let object = Fact::Object(key);
     assert_eq!(
         first,
-        sorted([object, of_kind, in_namespace, labelled("app", "x"), labelled("tier", "y")])
+        sorted([object, of_kind, in_namespace, labelled("app", "x"), labelled("tier", "up")])
     );
     let second = altered(&mut index, &Change::Modified { old, new: new.clone() });
-    assert_eq!(second, sorted([object, labelled("tier", "y"), labelled("tier", "z")]));
-    assert_eq!(index.behind(labelled("tier", "y").into()).len(), 0);
-    assert_eq!(index.behind(labelled("tier", "z").into()).len(), 1);
+    assert_eq!(second, sorted([object, labelled("tier", "up"), labelled("tier", "down")]));
+    assert_eq!(index.behind(labelled("tier", "up").into()).len(), 0);
+    assert_eq!(index.behind(labelled("tier", "down").into()).len(), 1);
     let third = altered(&mut index, &Change::Deleted(new.clone()));
     assert_eq!(
         third,
-        sorted([object, of_kind, in_namespace, labelled("app", "x"), labelled("tier", "z")])
+        sorted([object, of_kind, in_namespace, labelled("app", "x"), labelled("tier", "down")])
     );
     assert!(index.find(key).is_none() && index.behind(of_kind.into()).is_empty());
     assert!(index.apply(&Change::Deleted(new)).is_none());
@@ -73,7 +73,7 @@ fn a_change_seen_twice_alters_nothing() {
 fn a_selector_is_found_by_the_first_of_its_labels() {
     let service = object(
         "{apiVersion: v1, kind: Service, metadata: {name: s, namespace: a},
-          spec: {selector: {tier: y, app: x}, ports: [{port: 80}]}}",
+          spec: {selector: {tier: up, app: x}, ports: [{port: 80}]}}",
     );
     let mut index = Index::default();
     index.apply(&Change::Added(service.clone()));
@@ -83,7 +83,7 @@ fn a_selector_is_found_by_the_first_of_its_labels() {
     let labels = |pairs: &[(&str, &str)]| {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Labels>()
     };
-    assert!(selects(&selector, &labels(&[("app", "x"), ("tier", "y"), ("more", "z")])));
+    assert!(selects(&selector, &labels(&[("app", "x"), ("tier", "up"), ("more", "z")])));
     assert!(!selects(&selector, &labels(&[("app", "x")])));
     assert!(!selects(&Labels::new(), &labels(&[("app", "x")])));
 }
@@ -122,7 +122,7 @@ fn routes_slices_and_gateways_are_found_by_what_they_are_attached_to() {
 fn a_kubelet_that_writes_to_its_node_is_no_news() {
     let node = |labels: &str, annotation: &str| {
         object(&format!(
-            "{{apiVersion: v1, kind: Node, metadata: {{name: n, uid: u, labels: {{{labels}}},
+            "{{apiVersion: v1, kind: Node, metadata: {{name: node, uid: u, labels: {{{labels}}},
               annotations: {{beat: \"{annotation}\"}}}}}}"
         ))
     };

@@ -5,7 +5,9 @@ use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
 
 use super::{Condition, Judged, ListenerStatus, Note, Status, Truth, Words, wording};
 use crate::object::Object;
-use crate::translate::gateway::{Front, Role, Unreachable, role_of_class};
+use crate::translate::gateway::{
+    Front, PARAMETERS, Role, Unreachable, parameters, role_of_class,
+};
 use crate::translate::names;
 use crate::translate::waypoint::is_mesh;
 
@@ -26,8 +28,11 @@ pub(crate) fn gateway_class(object: &Object, class: &GatewayClass) -> Option<Jud
     let mut notes = Vec::new();
     let accepted = match role_of_class(class) {
         Role::Foreign => return None,
-        Role::Waypoint | Role::Remote => {
+        Role::Waypoint => {
             condition(ACCEPTED, (Truth::True, "Accepted"), wording::CLASS_ACCEPTED.to_owned())
+        }
+        Role::Remote => {
+            condition(ACCEPTED, (Truth::True, "Accepted"), wording::CLASS_REMOTE.to_owned())
         }
         Role::Ingress => {
             let words = wording::ingress_not_served();
@@ -58,9 +63,7 @@ pub(crate) fn gateway(object: &Object, gateway: &Gateway, role: Role, front: &Fr
         Role::Ingress => Some(not_served(object)),
         Role::Remote => Some(remote(object, front)),
         Role::Waypoint => {
-            let parameters = spec.infrastructure.as_ref().and_then(|i| i.parameters_ref.as_ref());
-            let parameters = parameters.map(|p| (p.group.as_str(), p.kind.as_str()));
-            Some(waypoint(object, &spec.listeners, parameters, front))
+            Some(waypoint(object, &spec.listeners, parameters(spec), front))
         }
     }
 }
@@ -91,7 +94,7 @@ fn waypoint(
     front: &Front,
 ) -> Judged {
     let (listeners, mut notes) = listeners(object, given);
-    if parameters == Some(("", "ConfigMap")) {
+    if parameters == Some(PARAMETERS) {
         let field = "spec.infrastructure.parametersRef";
         notes.push(Note::new(field, wording::parameters_not_applied()));
     }
@@ -150,7 +153,7 @@ fn refusal(
     front: &Front,
 ) -> Option<(&'static str, &'static str, Words)> {
     match (parameters, &front.unreachable) {
-        (Some((group, kind)), _) if (group, kind) != ("", "ConfigMap") => Some((
+        (Some((group, kind)), _) if (group, kind) != PARAMETERS => Some((
             "InvalidParameters",
             "spec.infrastructure.parametersRef",
             wording::parameters(group, kind),

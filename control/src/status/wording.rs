@@ -10,7 +10,7 @@ use std::fmt;
 use gateway_api::experimental::gateways::GatewayListeners;
 
 use crate::finding::{Finding, Severity};
-use crate::object::Key;
+use crate::object::{Key, Kind};
 use crate::translate::binding::Refusal;
 use crate::translate::gateway::Unreachable;
 use crate::translate::names;
@@ -52,8 +52,10 @@ fn words(what: impl Into<String>, effect: impl Into<String>, remedy: impl Into<S
     Words { what: what.into(), effect: effect.into(), remedy: remedy.into() }
 }
 
-/// A GatewayClass of ours.
+/// The GatewayClass of waypoints.
 pub(super) const CLASS_ACCEPTED: &str = "waypoints of this class are deployed and configured";
+/// The GatewayClass of gateways elsewhere.
+pub(super) const CLASS_REMOTE: &str = "Gateways of this class stand for gateways elsewhere";
 /// The version of Gateway API.
 pub(super) const VERSION: &str = "Gateway API v1.6 is known";
 /// A Gateway of ours.
@@ -131,7 +133,7 @@ pub(super) fn refusal(refusal: &Refusal, namespace: &str) -> Words {
 /// A class or Gateway of the class `istio`.
 pub(super) fn ingress_not_served() -> Words {
     words(
-        "is for ingress gateways, which Cairn does not serve",
+        "this class is for ingress gateways, which Cairn does not serve",
         "nothing is deployed or configured for it",
         "use class istio-waypoint for a waypoint, or run an ingress gateway beside Cairn",
     )
@@ -180,11 +182,11 @@ pub(super) fn unreachable(missing: &Unreachable) -> Words {
     match missing {
         Unreachable::Unsupported(addresses) => self::addresses(addresses),
         Unreachable::NoService(hostname) => {
-            words(format!("there is no Service \"{hostname}\""), "nothing is bound to it", "")
+            words(format!("there is no Service \"{hostname}\""), "it cannot be reached", "")
         }
         Unreachable::NoEndpoints(hostname) => words(
             format!("Service \"{hostname}\" has no endpoint"),
-            "services that are bound to it cannot be reached",
+            "it cannot be reached",
             "see why its pods do not start",
         ),
         Unreachable::Pending(hostname) => words(
@@ -217,7 +219,7 @@ pub(crate) fn problem(problem: &Problem) -> Words {
         }
         Problem::BackendKind(group, kind) => {
             let kind = if group.is_empty() { kind.clone() } else { format!("{group}/{kind}") };
-            words(format!("a {kind} cannot be a backend"), SHARE, "refer to a Service")
+            words(format!("kind {kind} cannot be a backend"), SHARE, "refer to a Service")
         }
         Problem::FilterUnknown(kind) => {
             words(format!("filter {kind} is not known here"), RULE, "remove the filter")
@@ -275,7 +277,7 @@ pub(super) fn parent_without_address(service: &str) -> Words {
 pub(super) fn parent_not_ours(group: &str, kind: &str) -> Words {
     let kind = if group.is_empty() { kind.to_owned() } else { format!("{group}/{kind}") };
     words(
-        format!("a {kind} is no parent in the mesh"),
+        format!("kind {kind} is no parent in the mesh"),
         "the route has no effect there",
         "attach the route to a Service (group \"\", kind Service)",
     )
@@ -322,13 +324,15 @@ pub(super) fn bound(targets: &[Resolved]) -> String {
 /// A target that is not in force; `None` if it is.
 pub(super) fn target(target: &Resolved, namespace: &str) -> Option<Words> {
     let (kind, name) = (&target.reference.kind, &target.reference.name);
-    let not = "it is not enforced there";
+    let not = "it has no effect there";
     Some(match &target.outcome {
         Outcome::Bound(_) => return None,
         Outcome::NotFound => words(format!("{kind} {name} does not exist"), not, ""),
-        Outcome::NotReady => {
-            words(format!("{kind} {name} does not exist or has no address yet"), not, "")
-        }
+        Outcome::NotReady => words(
+            format!("{kind} {name} has no address yet"),
+            not,
+            "see why it is not Programmed",
+        ),
         Outcome::Unbound(None) => words(
             format!("{kind} {name} has no waypoint"),
             not,
@@ -347,7 +351,7 @@ pub(super) fn target(target: &Resolved, namespace: &str) -> Option<Words> {
             words(format!("{kind} {name} is not one of waypoints"), not, "use class istio-waypoint")
         }
         Outcome::UnknownKind => words(
-            format!("a {kind} cannot be a target"),
+            format!("kind {kind} cannot be a target"),
             not,
             "name a Service, Gateway or GatewayClass",
         ),
@@ -458,6 +462,11 @@ pub(super) fn plugin_host_variable() -> Words {
         "the variable is not set",
         "write its value with valueFrom INLINE",
     )
+}
+
+/// An object of a kind that is kept as it stands.
+pub(super) fn kind_without_effect(kind: &Kind) -> Words {
+    words(format!("kind {kind} is not supported yet"), "the object has no effect", "")
 }
 
 /// A resource that a proxy refused.

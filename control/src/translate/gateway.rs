@@ -111,14 +111,19 @@ pub(crate) fn front(view: &View<'_>, object: &Object, gateway: &Gateway, role: R
     front
 }
 
-/// Whether a Gateway of ours has a Service that somebody else looks after.
+/// Whether a waypoint's Service is ours to make: it asks for no address, or for one IP address.
 pub(crate) fn is_managed(gateway: &GatewaySpec) -> bool {
-    let addresses = requested(gateway);
-    match addresses.as_slice() {
-        [] | [Address::Ip(_)] => true,
-        _ => gateway.addresses.iter().flatten().all(|address| address.value.is_none()),
-    }
+    matches!(requested(gateway).as_slice(), [] | [Address::Ip(_)])
 }
+
+/// Returns group and kind of a Gateway's parameters.
+pub(crate) fn parameters(gateway: &GatewaySpec) -> Option<(&str, &str)> {
+    let parameters = gateway.infrastructure.as_ref()?.parameters_ref.as_ref()?;
+    Some((&parameters.group, &parameters.kind))
+}
+
+/// Group and kind of parameters that can be understood.
+pub(crate) const PARAMETERS: (&str, &str) = ("", "ConfigMap");
 
 fn of_services(view: &View<'_>, object: &Object, gateway: &Gateway) -> Front {
     let namespace = &object.key.namespace;

@@ -36,6 +36,12 @@ impl Fields {
         self
     }
 
+    /// A value that is shown also if it is the default one.
+    fn always(mut self, name: &str, value: Value) -> Self {
+        self.0.insert(name.to_owned(), value);
+        self
+    }
+
     fn text(self, name: &str, text: &str) -> Self {
         self.value(name, Value::from(text))
     }

@@ -37,7 +37,7 @@ pub(crate) enum Outcome {
     Bound(String),
     /// There is no such object.
     NotFound,
-    /// The Gateway or class exists but has no address, or does not exist.
+    /// The Gateway has no address yet.
     NotReady,
     /// The Service has no waypoint, and if it asks for one, why not.
     Unbound(Option<Refusal>),
@@ -120,7 +120,7 @@ fn everything() -> Target {
 /// knows its policies.
 fn gateway(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attached {
     let Some(waypoint) = view.waypoint(&object.key.namespace, &reference.name) else {
-        return (Outcome::NotReady, Vec::new());
+        return (Outcome::NotFound, Vec::new());
     };
     if waypoint.role == Role::Ingress {
         return (Outcome::NotOfWaypoints, Vec::new());
@@ -137,7 +137,7 @@ fn class(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attac
         return (Outcome::NotInRootNamespace, Vec::new());
     }
     let Some((_, class)) = view.typed::<GatewayClass>("", &reference.name) else {
-        return (Outcome::NotReady, Vec::new());
+        return (Outcome::NotFound, Vec::new());
     };
     if role_of_class(class) != Role::Waypoint {
         return (Outcome::NotOfWaypoints, Vec::new());

@@ -33,6 +33,7 @@ pub struct Translator {
     resources: Resources,
     /// Units with something to warn of.
     noted: BTreeSet<UnitId>,
+    worked: u64,
     rejections: BTreeMap<Key, BTreeMap<Refused, String>>,
 }
 
@@ -94,6 +95,7 @@ impl Translator {
             readers: HashMap::new(),
             resources: Resources::default(),
             noted: BTreeSet::new(),
+            worked: 0,
             rejections: BTreeMap::new(),
         }
     }
@@ -103,6 +105,11 @@ impl Translator {
         let changes = objects.changes_since(&self.seen);
         self.seen = objects.clone();
         self.apply(&changes)
+    }
+
+    /// How many pieces of work have been done since the start: the cost of all updates so far.
+    pub fn worked(&self) -> u64 {
+        self.worked
     }
 
     /// Everything proxies are told.
@@ -317,6 +324,7 @@ impl Translator {
 
     /// Notes what a unit looked at.
     fn read(&mut self, id: UnitId, facts: Box<[FactId]>) {
+        self.worked += 1;
         let unit = self.units.entry(id).or_default();
         let old = std::mem::replace(&mut unit.facts, facts.clone());
         let gone: Vec<FactId> =

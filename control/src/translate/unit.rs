@@ -14,7 +14,7 @@ use proto::workload::{Address, Workload, address};
 use serde_json::Value;
 
 use super::binding::bind;
-use super::gateway::{Role, front, is_managed, role};
+use super::gateway::{PARAMETERS, Role, front, is_managed, parameters, role};
 use super::resources::Resources;
 use super::view::View;
 use super::waypoint::Traffic;
@@ -61,7 +61,7 @@ impl Output {
     }
 }
 
-/// Whether anything follows from objects of a kind.
+/// Whether anything, and be it a warning, follows from objects of a kind.
 pub(crate) fn is_translated(kind: &Kind) -> bool {
     const KINDS: &[Kind] = &[
         POD,
@@ -73,7 +73,7 @@ pub(crate) fn is_translated(kind: &Kind) -> bool {
         PEER_AUTHENTICATION,
         WASM_PLUGIN,
     ];
-    KINDS.contains(kind) || route::KINDS.contains(kind)
+    KINDS.contains(kind) || route::KINDS.contains(kind) || status::is_expected(kind)
 }
 
 /// Works out what follows from an object.
@@ -107,6 +107,8 @@ pub(crate) fn translate(view: &View<'_>, object: &Object) -> Output {
             output.resources.waypoints.entry(waypoint).or_default().routes = routes;
         }
         output.judge(status::route(object, &resolved));
+    } else {
+        output.notes.extend(status::unsupported(object));
     }
     output
 }
@@ -147,7 +149,8 @@ fn gateway(view: &View<'_>, object: &Object, gateway: &Gateway, output: &mut Out
     if let Some(judged) = status::gateway::gateway(object, gateway, role, &front) {
         output.judge(judged);
     }
-    if role == Role::Waypoint && is_managed(&gateway.spec) {
+    let is_understood = parameters(&gateway.spec).is_none_or(|found| found == PARAMETERS);
+    if role == Role::Waypoint && is_managed(&gateway.spec) && is_understood {
         output.manifests = deploy::render(object, gateway, &view.settings.waypoint);
     }
     if role == Role::Remote {

@@ -77,9 +77,11 @@ impl<'a> View<'a> {
         selector: &Labels,
     ) -> Vec<&'a Arc<Object>> {
         let Some((key, value)) = selector.first_key_value() else { return Vec::new() };
-        let mut found = self.behind(Fact::Labelled(kind, namespace, (key, value)));
+        let found = self.behind(Fact::Labelled(kind, namespace, (key, value)));
+        // One that does not fit has been looked at too: it may come to.
+        let mut found = self.noted(found, |key| key.kind == *kind && *key.namespace == *namespace);
         found.retain(|object| selects(selector, &object.labels));
-        self.noted(found, |key| key.kind == *kind && *key.namespace == *namespace)
+        found
     }
 
     /// Returns the objects of a kind in a namespace whose selector fits `labels`.
@@ -89,13 +91,15 @@ impl<'a> View<'a> {
         namespace: &str,
         labels: &Labels,
     ) -> Vec<&'a Arc<Object>> {
-        let mut found: Vec<&Arc<Object>> = labels
+        let found = labels
             .iter()
             .flat_map(|(key, value)| self.behind(Fact::Selecting(kind, namespace, (key, value))))
-            .filter(|object| selector_of(object).is_some_and(|selector| selects(&selector, labels)))
             .collect();
+        // One that does not fit has been looked at too: it may come to.
+        let mut found = self.noted(found, |key| key.kind == *kind && *key.namespace == *namespace);
+        found.retain(|object| selector_of(object).is_some_and(|s| selects(&s, labels)));
         found.sort_by(|a, b| a.key.cmp(&b.key));
-        self.noted(found, |key| key.kind == *kind && *key.namespace == *namespace)
+        found
     }
 
     /// Returns the objects of a kind that are attached to an object.

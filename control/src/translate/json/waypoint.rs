@@ -160,8 +160,7 @@ fn backend(backend: &RouteBackend) -> Value {
     Fields::default()
         .some("service", backend.service.as_ref(), service_ref)
         .value("port", backend.port.into())
-        // Zero is a weight like any other.
-        .value("weight", if backend.weight == 0 { json!("0") } else { backend.weight.into() })
+        .always("weight", backend.weight.into())
         .list("filters", &backend.filters, filter)
         .text("invalid", &backend.invalid)
         .text("kind", &backend.kind)

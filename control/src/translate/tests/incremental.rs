@@ -18,7 +18,7 @@ use crate::translate::{
 };
 
 /// Objects that have to do with each other, each in several versions.
-const POOL: &str = include_str!("pool.yaml");
+const POOL: &str = include_str!("incremental/pool.yaml");
 
 /// The versions of each object.
 static VERSIONS: LazyLock<BTreeMap<Key, Vec<Document>>> = LazyLock::new(|| {
@@ -51,7 +51,7 @@ struct Mirror {
 }
 
 impl Mirror {
-    fn follow(&mut self, delta: Delta, store: &Store) {
+    fn follow(&mut self, delta: Delta, following: &Translator) {
         let ResourceEdits { addresses, authorizations, waypoints } = delta.resources;
         follow(&mut self.resources.addresses, addresses);
         follow(&mut self.resources.authorizations, authorizations);
@@ -63,7 +63,9 @@ impl Mirror {
         }
         self.resources.waypoints.retain(|_, told| *told != WaypointResources::default());
         self.statuses.extend(delta.statuses);
-        self.statuses.retain(|key, _| store.objects().find(key).is_some());
+        // An object that is gone, or another controller's now, is not told of.
+        let known = following.statuses();
+        self.statuses.retain(|key, _| known.contains_key(key));
         self.manifests.extend(delta.manifests);
         self.manifests.retain(|_, manifests| !manifests.is_empty());
     }
@@ -89,13 +91,14 @@ proptest! {
         let mut store = Store::new(Timestamp::UNIX_EPOCH);
         let mut following = Translator::new(Settings::default());
         let mut mirror = Mirror::default();
-        mirror.follow(following.update(store.objects()), &store);
+        let delta = following.update(store.objects());
+        mirror.follow(delta, &following);
         for batch in batches {
             for edit in &batch {
                 store.apply(event(edit), Timestamp::UNIX_EPOCH);
             }
             let delta = following.update(store.objects());
-            mirror.follow(delta, &store);
+            mirror.follow(delta, &following);
             let mut fresh = Translator::new(Settings::default());
             fresh.update(store.objects());
             prop_assert_eq!(following.resources(), fresh.resources());
@@ -175,4 +178,31 @@ fn one_pod_is_one_address() {
     assert_eq!(names, ["Kubernetes//Pod/a/new"]);
     assert!(delta.resources.authorizations.is_empty() && delta.resources.waypoints.is_empty());
     assert_eq!(delta.statuses, BTreeMap::new());
+}
+
+/// The services of a waypoint look at the waypoint, not at its pods.
+#[test]
+fn a_waypoint_pod_that_restarts_is_no_work_for_its_services() {
+    let mut store = pool();
+    for number in 0..200 {
+        let service = format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: s{number}, namespace: a}}, \
+             spec: {{clusterIP: None, ports: [{{port: 80}}]}}}}"
+        );
+        apply(&mut store, documents(&service).into_iter().next().unwrap());
+    }
+    let mut translator = Translator::new(Settings::default());
+    translator.update(store.objects());
+    let before = translator.worked();
+    assert!(before > 200);
+    let pod = Key::new(crate::index::POD, "a", "w-1");
+    let text = "{apiVersion: v1, kind: Pod, metadata: {name: w-1, namespace: a, \
+        labels: {gateway.networking.k8s.io/gateway-name: w}}, \
+        spec: {containers: [{name: istio-proxy, image: x}]}, \
+        status: {phase: Running, podIP: 10.1.0.9, conditions: [{type: Ready, status: 'True'}]}}";
+    apply(&mut store, documents(text).into_iter().next().unwrap());
+    let delta = translator.update(store.objects());
+    assert_eq!(delta.resources.addresses.len(), 1, "{pod} became ready: {delta:#?}");
+    let work = translator.worked() - before;
+    assert!(work <= 6, "{work} pieces of work for one pod");
 }

@@ -10,8 +10,8 @@ use control::source::{Event, Root, Scope, yaml};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Facts;
 use super::lists::Pending;
+use super::{Facts, generated};
 
 /// A scenario: the objects that went in, and what istiod made of them.
 pub(crate) struct Scenario {
@@ -20,6 +20,8 @@ pub(crate) struct Scenario {
     given: BTreeSet<String>,
     wds: Value,
     status: Value,
+    /// What is deployed for Gateways; recorded in one scenario.
+    generated: Option<Value>,
     pending: Pending,
 }
 
@@ -60,6 +62,9 @@ impl Scenario {
         Self {
             objects: store.objects().clone(),
             given,
+            generated: fs::read(folder.join("generated.json"))
+                .ok()
+                .map(|text| serde_json::from_slice(&text).unwrap()),
             wds: serde_json::from_str(&read(folder.join("wds.json"))).unwrap(),
             status: serde_json::from_str(&read(folder.join("status.json"))).unwrap(),
             pending: pending.clone(),
@@ -79,7 +84,19 @@ impl Scenario {
             let (kind, namespace) = (text(object, "kind"), text(object, "namespace"));
             self.add_status(kind, namespace, text(object, "name"), object, &mut facts);
         }
+        for object in self.generated.iter().flat_map(|all| all.as_array().into_iter().flatten()) {
+            generated::add(object, &mut facts);
+        }
         facts
+    }
+
+    /// Adds what we deploy, in the recorded form.
+    pub(crate) fn add_generated(&self, manifests: Vec<Value>, facts: &mut Facts) {
+        if self.generated.is_some() {
+            for object in generated::reduced(manifests) {
+                generated::add(&object, facts);
+            }
+        }
     }
 
     /// Adds a workload or service, unless it comes from an object of a kind that is pending.
@@ -98,8 +115,23 @@ impl Scenario {
             format!("workload {uid}")
         };
         for (field, value) in address.as_object().unwrap() {
+            let mut value = value.clone();
+            if let Some(services) = value.as_object_mut().filter(|_| field == "services") {
+                services.retain(|service, _| self.is_service(service));
+                if services.is_empty() {
+                    continue;
+                }
+            }
             facts.insert(format!("{name} {field}"), value.to_string());
         }
+    }
+
+    /// Whether a name of workload discovery is that of a Service of the scenario.
+    fn is_service(&self, name: &str) -> bool {
+        let (namespace, hostname) = name.split_once('/').unwrap();
+        let name = hostname.split_once('.').map_or(hostname, |(name, _)| name);
+        hostname.ends_with(".svc.cluster.local")
+            && self.given.contains(&format!("Service {namespace}/{name}"))
     }
 
     /// Adds a policy. The static one is there in every mesh with a PeerAuthentication, but is
