@@ -14,18 +14,13 @@ use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use control::config::Config;
 
 use crate::{print, sample::Sample, state::MeshName};
 
 /// A whole ambient mesh on one machine, and the programs it is made of.
 #[derive(Debug, Parser)]
-#[command(
-    name = "cairn",
-    version,
-    about,
-    propagate_version = true,
-    max_term_width = 100
-)]
+#[command(name = "cairn", version, about, max_term_width = 100)]
 pub struct Cli {
     /// Which mesh on this machine is meant.
     #[arg(
@@ -55,6 +50,15 @@ enum Command {
     Status(status::Args),
     /// Print objects.
     Get(get::Args),
+    /// Be the control plane.
+    #[command(hide = true)]
+    Control(control::config::Paths),
+    /// Be a node's L4 proxy; its settings are the environment.
+    #[command(hide = true)]
+    Ztunnel,
+    /// Be a waypoint; its settings are the environment.
+    #[command(hide = true)]
+    Waypoint,
     /// Run a program of the sample.
     #[command(subcommand)]
     Sample(Sample),
@@ -68,6 +72,10 @@ impl Cli {
             // The command takes this process's place, so nothing may run beside it.
             Command::Exec(args) => exec::run(&mesh, &args),
             Command::Up(args) => up::run(&mesh, args),
+            // Products make their own runtimes and threads.
+            Command::Control(paths) => product(control::app::run(&Config::load(paths, &env))),
+            Command::Ztunnel => product(ztunnel::app::run(&env)),
+            Command::Waypoint => product(waypoint::app::run(&env)),
             Command::Down => block_on(down::run(&mesh)),
             Command::Logs(args) => block_on(logs::run(&mesh, args)),
             Command::Status(args) => block_on(status::run(&mesh, args)),
@@ -81,6 +89,19 @@ impl Cli {
             ExitCode::FAILURE
         })
     }
+}
+
+/// The environment, for the products that are configured by it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
+fn env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn product(ran: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    ran.map(|()| ExitCode::SUCCESS)
 }
 
 /// Runs a command on this thread.

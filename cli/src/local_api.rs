@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use control::finding::Finding;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -14,8 +15,6 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use tokio::{net::UnixStream, time::timeout};
-
-use crate::runner::findings::Finding;
 
 /// Control answers from memory; one that takes longer is stuck.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -185,7 +184,13 @@ impl LocalApi {
             .map_err(unreachable)?;
         let path = path.to_owned();
         if !status.is_success() {
-            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
+            // Control words its refusals as `{"error": …}`.
+            let said: Option<Value> = serde_json::from_slice(&bytes).ok();
+            let worded = said.as_ref().and_then(|said| said.get("error")?.as_str());
+            let text = worded.map_or_else(
+                || String::from_utf8_lossy(&bytes).trim().to_owned(),
+                str::to_owned,
+            );
             return Err(Error::Refused { path, status, text });
         }
         serde_json::from_slice(&bytes).map_err(|source| Error::Unreadable { path, source })

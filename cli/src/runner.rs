@@ -11,15 +11,15 @@
 //!
 //! Must never hold: what objects mean to traffic, or a second opinion on control's findings.
 
-pub mod agent;
+mod agent;
 pub(crate) mod container;
 mod desired;
 mod endpoints;
-pub mod findings;
+mod inputs;
 mod listening;
 mod logs;
-mod manifests;
 mod names;
+mod outlook;
 pub mod pod;
 mod pod_task;
 mod probe;
@@ -41,20 +41,20 @@ use std::{
     time::Duration,
 };
 
+use control::finding::Finding;
 use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use runtime::LocalTasks;
 use tokio::{
     sync::{Notify, mpsc, watch},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use self::{
-    agent::MakeAgent,
+    agent::NodeAgent,
     desired::Desired,
-    findings::Finding,
-    manifests::Manifests,
-    pod::{ConditionTimes, PodIdentity},
+    inputs::Inputs,
+    pod::{ConditionTimes, PodIdentity, Role},
     pod_task::{Kubelet, PodControls},
     service_ips::ServiceIps,
     store::Store,
@@ -74,6 +74,8 @@ use crate::{
 const TICK: Duration = Duration::from_secs(2);
 /// How long pods get to end when the whole mesh goes.
 const DOWN_GRACE: Duration = Duration::from_secs(2);
+/// How long we wait for all of them.
+const DOWN_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Why a mesh could not be started or ended.
 #[derive(Debug, thiserror::Error)]
@@ -103,20 +105,21 @@ pub enum Error {
     /// The network cannot be made or removed.
     #[error("network of the mesh")]
     World(#[from] world::Error),
-    /// The manifests cannot be watched.
-    #[error("manifests cannot be watched")]
-    Watch(#[from] notify::Error),
+    /// The manifests cannot be followed.
+    #[error("manifests cannot be followed")]
+    Manifests(#[source] io::Error),
     /// A node's agent cannot be started.
-    #[error("agent of {node}: {why}")]
+    #[error("agent of {node}")]
     Agent {
         /// The node.
         node: String,
         /// Why.
-        why: String,
+        source: ztunnel::agent::Error,
     },
 }
 
 /// What a mesh is started with.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// How many nodes it has.
     pub nodes: u8,
@@ -126,19 +129,8 @@ pub struct Options {
     pub path: OsString,
     /// What `cairn` in a manifest means.
     pub program: PathBuf,
-    /// The mesh's own pods.
+    /// The mesh's own pods. Traffic of pods is captured on nodes that have a ztunnel.
     pub system: Vec<SystemPod>,
-    /// How to make the agent of a node; without one no traffic is captured.
-    pub agents: Option<MakeAgent>,
-}
-
-impl std::fmt::Debug for Options {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options")
-            .field("nodes", &self.nodes)
-            .field("manifests", &self.manifests)
-            .finish_non_exhaustive()
-    }
 }
 
 /// A mesh that is nobody else's to start or end, with an empty state folder.
@@ -208,7 +200,7 @@ pub struct Runner {
     world: World,
     began: Timestamp,
     kubelet: Rc<Kubelet>,
-    manifests: Manifests,
+    inputs: Inputs,
     desired: Desired,
     ips: ServiceIps,
     refused_ips: Vec<service_ips::Refused>,
@@ -255,13 +247,13 @@ impl Runner {
         roots.push(state.generated());
         let mut runner = Self {
             kubelet: Rc::new(Kubelet {
-                agents: agents(&options, &state, &world)?,
+                agents: agents(&options.system, &state)?,
                 state_dir: state.clone(),
                 path: options.path,
                 program: options.program,
                 changed: changed.clone(),
             }),
-            manifests: Manifests::new(roots, changed)?,
+            inputs: Inputs::start(&roots, system::objects(), changed).map_err(Error::Manifests)?,
             store: Store::new(state.objects()),
             began: Timestamp::now(),
             desired: Desired::default(),
@@ -313,12 +305,16 @@ impl Runner {
                 .stop
                 .send_replace(Some(DOWN_GRACE.min(pod.identity.grace())));
         }
-        while !self.pods.is_empty() {
-            match self.ended.1.recv().await {
-                Some(ended) => drop(self.pods.remove(&ended.uid)),
-                None => break,
+        let all_ended = async {
+            while !self.pods.is_empty() {
+                match self.ended.1.recv().await {
+                    Some(ended) => drop(self.pods.remove(&ended.uid)),
+                    None => break,
+                }
             }
-        }
+        };
+        // Who has not ended by then is ended with its network.
+        let _ = timeout(DOWN_PATIENCE, all_ended).await;
         let (mesh, state) = (self.world.mesh().clone(), self.state.clone());
         // Its descriptors would keep the namespaces alive.
         drop(self);
@@ -374,23 +370,15 @@ fn lock(mesh: &MeshName, state: &StateDir) -> Result<Flock<fs::File>, Error> {
     }
 }
 
-fn agents(
-    options: &Options,
-    state: &StateDir,
-    world: &World,
-) -> Result<BTreeMap<String, Rc<dyn agent::NodeAgent>>, Error> {
-    let Some(make) = &options.agents else {
-        return Ok(BTreeMap::new());
+/// An agent for every node that has a ztunnel.
+fn agents(system: &[SystemPod], state: &StateDir) -> Result<BTreeMap<String, NodeAgent>, Error> {
+    let ztunnels = system.iter().filter(|pod| pod.role == Role::Ztunnel);
+    let agent = |pod: &SystemPod| {
+        let node = pod.node.clone();
+        match NodeAgent::start(&state.zds_socket(&node)) {
+            Ok(agent) => Ok((node, agent)),
+            Err(source) => Err(Error::Agent { node, source }),
+        }
     };
-    let agent = |node: &world::Node| {
-        let failed = |e: agent::AgentError| Error::Agent {
-            node: node.name.clone(),
-            why: runtime::report(&*e),
-        };
-        Ok((
-            node.name.clone(),
-            make(&node.name, &state.zds_socket(&node.name)).map_err(failed)?,
-        ))
-    };
-    world.nodes().map(agent).collect()
+    ztunnels.map(agent).collect()
 }

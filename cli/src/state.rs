@@ -97,6 +97,7 @@ impl StateDir {
             self.root.clone(),
             self.objects(),
             self.generated(),
+            self.control(),
             self.logs(),
             self.pods(),
             self.zds(),
@@ -122,10 +123,13 @@ impl StateDir {
         Ok(())
     }
 
-    /// Removes all that is in the folder, and keeps the folder.
+    /// Removes all that is in the folder but the runner's log, which may be open already.
     pub fn clear(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.root)? {
             let entry = entry?;
+            if entry.path() == self.runner_log() {
+                continue;
+            }
             if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(entry.path())?;
             } else {
@@ -154,6 +158,11 @@ impl StateDir {
     /// watches it.
     pub fn generated(&self) -> PathBuf {
         self.root.join("generated")
+    }
+
+    /// What control keeps for itself: keys, uids, generations.
+    pub fn control(&self) -> PathBuf {
+        self.root.join("control")
     }
 
     /// The output of every container, one file each.

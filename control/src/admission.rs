@@ -304,10 +304,10 @@ pub fn admit(
             .collect();
     let decoded = match info.map_or(Ok(None), |info| info.decode(&value)) {
         Ok(decoded) => decoded,
-        Err(Mismatch { field, what }) => {
+        Err(Mismatch { field, what, remedy }) => {
             let shown = field.to_string();
             if !broken.iter().any(|finding| finding.field.as_deref() == Some(&shown)) {
-                broken.insert(0, refuse(&field, what, String::new()));
+                broken.insert(0, refuse(&field, what, remedy.to_owned()));
             }
             None
         }

@@ -41,7 +41,9 @@ impl Default for Template {
             image: "cairn".to_owned(),
             command: vec!["cairn".to_owned(), "waypoint".to_owned()],
             args: Vec::new(),
-            env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+            env: env
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
             cpu: ("100m".to_owned(), "2".to_owned()),
             memory: ("128Mi".to_owned(), "1Gi".to_owned()),
         }

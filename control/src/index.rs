@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(crate) use fact::{Fact, FactId};
-pub(crate) use relation::{selects, selector_of};
+pub(crate) use relation::{selector_of, selects};
 
 use crate::object::{Change, Key, Kind, Object};
 
@@ -100,7 +100,11 @@ impl Index {
             self.ids.remove(key);
             self.free.push(id);
         }
-        Some(Applied { id, is_gone, altered })
+        Some(Applied {
+            id,
+            is_gone,
+            altered,
+        })
     }
 
     /// Returns the object of a name.

@@ -55,7 +55,13 @@ impl Condition {
         message: impl Into<String>,
     ) -> Self {
         let observed_generation = Some(object.life.generation);
-        Self { kind, truth, reason, message: message.into(), observed_generation }
+        Self {
+            kind,
+            truth,
+            reason,
+            message: message.into(),
+            observed_generation,
+        }
     }
 }
 
@@ -78,16 +84,23 @@ impl Status {
     /// Returns the status of an object of which a proxy refuses a resource.
     #[must_use]
     pub(crate) fn rejected(mut self, object: &Object, proxy: &str, reason: &str) -> Self {
-        let of_parents = self.parents.iter_mut().flatten().flat_map(|parent| &mut parent.conditions);
-        let told = [gateway::ACCEPTED, policy::WAYPOINT_ACCEPTED, policy::ZTUNNEL_ACCEPTED];
+        let of_parents = self
+            .parents
+            .iter_mut()
+            .flatten()
+            .flat_map(|parent| &mut parent.conditions);
+        let told = [
+            gateway::ACCEPTED,
+            policy::WAYPOINT_ACCEPTED,
+            policy::ZTUNNEL_ACCEPTED,
+        ];
         let conditions = self.conditions.iter_mut().chain(of_parents);
         for condition in conditions.filter(|condition| told.contains(&condition.kind)) {
             let mut message = wording::rejected(proxy, reason).to_string();
             if condition.reason == REJECTED {
                 message = format!("{}; {message}", condition.message);
             }
-            *condition =
-                Condition::new(object, condition.kind, (Truth::False, REJECTED), message);
+            *condition = Condition::new(object, condition.kind, (Truth::False, REJECTED), message);
         }
         self
     }
@@ -129,14 +142,25 @@ pub(crate) struct Note {
 
 impl Note {
     pub(crate) fn new(field: impl Into<String>, words: Words) -> Self {
-        Self { field: field.into(), words }
+        Self {
+            field: field.into(),
+            words,
+        }
     }
 
     /// Returns the warning, with the place where the object stands now.
     pub(crate) fn finding(&self, object: &Object) -> Finding {
-        let Words { what, effect, remedy } = self.words.clone();
+        let Words {
+            what,
+            effect,
+            remedy,
+        } = self.words.clone();
         let finding = object.finding(Severity::Warning, &self.field, what);
-        Finding { effect, remedy, ..finding }
+        Finding {
+            effect,
+            remedy,
+            ..finding
+        }
     }
 }
 
@@ -144,8 +168,7 @@ impl Note {
 /// something to: one of Istio's or Gateway API's. Grants are none, since a mesh needs none.
 pub(crate) fn unsupported(object: &Object) -> Option<Note> {
     let kind = &object.key.kind;
-    let is_expected =
-        EXPECTED.contains(&kind.group()) && kind.name() != "ReferenceGrant";
+    let is_expected = EXPECTED.contains(&kind.group()) && kind.name() != "ReferenceGrant";
     is_expected.then(|| Note::new("", wording::kind_without_effect(kind)))
 }
 

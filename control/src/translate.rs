@@ -14,11 +14,11 @@
 pub(crate) mod authz;
 pub(crate) mod binding;
 pub(crate) mod gateway;
+pub mod json;
 pub(crate) mod names;
 pub(crate) mod peer;
 pub(crate) mod plugin;
 pub(crate) mod port;
-pub mod json;
 mod remote;
 pub(crate) mod resources;
 pub(crate) mod route;

@@ -68,7 +68,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, socket: std::net::TcpListener) ->
     }
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr) {
+pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr) {
     let from = SocketAddr::new(from.ip().to_canonical(), from.port());
     tune(&stream);
     let certified = match worker.certificate.current() {

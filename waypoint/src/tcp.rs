@@ -31,6 +31,8 @@ enum Error {
     Denied(Denied),
     #[error("connection closed due to policy change: {0}")]
     DeniedLater(Denied),
+    #[error("plugin cannot run: {0}")]
+    Plugin(String),
     #[error("no healthy upstream")]
     NoEndpoint,
     #[error("cannot connect")]
@@ -44,7 +46,7 @@ enum Error {
 impl Error {
     fn flag(&self) -> Flag {
         match self {
-            Self::Denied(_) | Self::DeniedLater(_) => Flag::Denied,
+            Self::Denied(_) | Self::DeniedLater(_) | Self::Plugin(_) => Flag::Denied,
             Self::NoEndpoint | Self::Connect(_) => Flag::Connect,
             Self::Gone | Self::Drain => Flag::None,
         }
@@ -53,7 +55,7 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::Denied(_) | Self::DeniedLater(_) => StatusCode::UNAUTHORIZED,
-            Self::NoEndpoint | Self::Connect(_) | Self::Gone | Self::Drain => {
+            Self::Plugin(_) | Self::NoEndpoint | Self::Connect(_) | Self::Gone | Self::Drain => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -100,6 +102,13 @@ async fn begin(tunnel: &Tunnel) -> Result<Upstream, Error> {
     let snapshot = tunnel.worker.state.current();
     let rules = tunnel.rules(&snapshot).ok_or(Error::Gone)?;
     check(tunnel, &rules).map_err(Error::Denied)?;
+    if let Some(plugin) = rules
+        .plugins
+        .iter()
+        .find(|plugin| plugin.blocks_connections())
+    {
+        return Err(Error::Plugin(plugin.to_string()));
+    }
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let host = tunnel
         .destination

@@ -17,6 +17,9 @@ use crate::http::upstream::Upstreams;
 use crate::plugins::Vms;
 use crate::state::State;
 
+#[cfg(test)]
+mod tests;
+
 /// One worker.
 pub(crate) struct Worker {
     /// Configuration.

@@ -134,7 +134,7 @@ impl Place {
             IpAddr::V4(Ipv4Addr::LOCALHOST)
         });
         Self {
-            cluster_id: text("CLUSTER_ID", "Kubernetes"),
+            cluster_id: text("ISTIO_META_CLUSTER_ID", &text("CLUSTER_ID", "Kubernetes")),
             cluster_domain: text("CLUSTER_DOMAIN", "cluster.local"),
             trust_domain: text("TRUST_DOMAIN", mesh::spiffe::DEFAULT_TRUST_DOMAIN),
             network: text("NETWORK", ""),

@@ -15,7 +15,10 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use crate::{print, state::MeshName};
+use crate::{
+    print,
+    state::{MeshName, StateDir},
+};
 
 /// Standard input, output and error.
 const STANDARD: i32 = 2;
@@ -99,17 +102,19 @@ pub(super) fn leave_session() -> io::Result<()> {
 pub(super) async fn start_runner(
     mesh: &MeshName,
     args: &[std::ffi::OsString],
-    log: &Path,
 ) -> anyhow::Result<bool> {
-    if let Some(folder) = log.parent() {
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-    }
+    let state = StateDir::new(mesh);
+    state
+        .create()
+        .with_context(|| state.root().display().to_string())?;
+    let log = state.runner_log();
     let log_file = fs::OpenOptions::new()
         .create(true)
         .append(true)
-        .open(log)
+        .open(&log)
         .with_context(|| log.display().to_string())?;
     let mut child = Command::new("/proc/self/exe")
+        .arg0("cairn")
         .args(["--mesh", mesh.as_str()])
         .args(args)
         .current_dir("/")

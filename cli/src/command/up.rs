@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
+use control::finding::Severity;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep},
@@ -20,8 +21,8 @@ use super::{
     duration, privileges,
 };
 use crate::{
-    local_api::{LocalApi, Readiness},
-    runner::{Claim, Options, Runner, findings::Severity, sweep, system},
+    local_api::{LocalApi, ObjectQuery, Readiness},
+    runner::{Claim, Options, Runner, sweep, system},
     sample::shop,
     state::{MeshName, StateDir},
     world::addresses::{NODES_MAX, node_name},
@@ -67,8 +68,7 @@ pub(super) fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode> {
     let manifests = manifests?;
     if args.detach {
         let again = again(&args, &manifests);
-        let log = StateDir::new(mesh).runner_log();
-        let is_ready = block_on(start_runner(mesh, &again, &log))?;
+        let is_ready = block_on(start_runner(mesh, &again))?;
         return Ok(if is_ready {
             ExitCode::SUCCESS
         } else {
@@ -157,7 +157,6 @@ impl Up<'_> {
             manifests,
             path: std::env::var_os("PATH").unwrap_or_else(|| OsStr::new(DEFAULT_PATH).to_owned()),
             program: PathBuf::from("/proc/self/exe"),
-            agents: None,
         };
         let mut runner = Runner::start(claim, options).await?;
         self.step(format!(
@@ -293,6 +292,15 @@ async fn missing(runner: &Runner, api: &LocalApi) -> Vec<String> {
     let unready = runner.unready();
     if !unready.is_empty() {
         return unready;
+    }
+    match api
+        .objects(&ObjectQuery::default())
+        .await
+        .map(|known| runner.unseen(&known))
+    {
+        Ok(unseen) if unseen.is_empty() => {}
+        Ok(unseen) => return unseen,
+        Err(e) => return vec![runtime::report(&e)],
     }
     match api.readiness().await {
         Ok(Readiness { ready: true, .. }) => Vec::new(),

@@ -94,13 +94,15 @@ async fn a_refusal_carries_what_control_said() {
         audience: "istio-ca".to_owned(),
         expiration_seconds: 600,
     };
-    let (answer, asked) = with_control("404 Not Found", &json!("no such pod"), async |api| {
-        api.token(&request).await
-    })
+    let (answer, asked) = with_control(
+        "404 Not Found",
+        &json!({"error": "no such pod"}),
+        async |api| api.token(&request).await,
+    )
     .await;
     assert_eq!(
         answer.unwrap_err().to_string(),
-        "control answers /token with status 404: \"no such pod\""
+        "control answers /token with status 404: no such pod"
     );
     let body: Value = serde_json::from_str(asked.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(

@@ -1,6 +1,11 @@
-//! What the runner asks of the node agent, and which pods it asks it for.
+//! Which pods are captured, and asking the node's agent for it.
 
-use std::{collections::BTreeMap, fmt, os::fd::OwnedFd, path::Path, pin::Pin, rc::Rc};
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::Path};
+
+use nlink::netlink::namespace::Netns;
+use runtime::TaskSet;
+pub(super) use ztunnel::agent::Redirection;
+use ztunnel::agent::{Agent, Enrolment, Error, Pod};
 
 /// The namespace and pod label that decides about enrolment.
 const DATAPLANE_MODE: &str = "istio.io/dataplane-mode";
@@ -9,50 +14,59 @@ const SIDECAR_STATUS: &str = "sidecar.istio.io/status";
 const BYPASS_INBOUND: &str = "ambient.istio.io/bypass-inbound-capture";
 const DNS_CAPTURE: &str = "ambient.istio.io/dns-capture";
 
-/// What of a pod's traffic goes through ztunnel.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Redirection {
-    /// DNS queries do.
-    pub capture_dns: bool,
-    /// What comes in does.
-    pub capture_inbound: bool,
+/// Why a pod could not be captured or let go.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CaptureError {
+    /// The agent could not do it.
+    #[error(transparent)]
+    Agent(#[from] Error),
+    /// The pod's network namespace could not be handed over.
+    #[error("its network namespace")]
+    Netns(#[from] nlink::Error),
 }
-
-/// A pod, as the agent is told of it.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct EnrolledPod {
-    /// Its uid.
-    pub uid: String,
-    /// Its name.
-    pub name: String,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its service account.
-    pub service_account: String,
-    /// What of its traffic is captured.
-    pub redirection: Redirection,
-}
-
-/// Why an agent could not do what it was asked.
-pub type AgentError = Box<dyn std::error::Error>;
-/// What an agent is doing.
-pub type AgentFuture<'a> = Pin<Box<dyn Future<Output = Result<(), AgentError>> + 'a>>;
 
 /// One node's agent: it sets the redirection in pods and hands them to the node's ztunnel.
-pub trait NodeAgent: fmt::Debug {
-    /// Captures a pod's traffic. Ends when ztunnel serves the pod, however long that takes; the
-    /// pod stays reachable meanwhile.
-    fn enrol(&self, pod: EnrolledPod, netns: OwnedFd) -> AgentFuture<'_>;
-
-    /// Lets a running pod go.
-    fn leave<'a>(&'a self, uid: &'a str) -> AgentFuture<'a>;
-
-    /// Forgets a pod that has ended.
-    fn forget<'a>(&'a self, uid: &'a str) -> AgentFuture<'a>;
+#[derive(Clone, Debug)]
+pub(super) struct NodeAgent {
+    agent: Agent,
+    /// The agent lives as long as this.
+    _tasks: TaskSet,
 }
 
-/// Makes the agent of the node with this name, listening for ztunnel on this socket.
-pub type MakeAgent = Box<dyn Fn(&str, &Path) -> Result<Rc<dyn NodeAgent>, AgentError>>;
+impl NodeAgent {
+    /// Starts an agent that waits for a ztunnel on `socket`.
+    pub(super) fn start(socket: &Path) -> Result<Self, Error> {
+        let (agent, life) = Agent::start(socket)?;
+        let tasks = TaskSet::current();
+        tasks.spawn("agent", life);
+        Ok(Self {
+            agent,
+            _tasks: tasks,
+        })
+    }
+
+    /// Captures a pod's traffic. Ends when ztunnel serves the pod, however long that takes; the
+    /// pod's traffic is untouched until then.
+    pub(super) async fn enrol(&self, pod: Pod, netns: OwnedFd) -> Result<(), CaptureError> {
+        let uid = pod.uid.clone();
+        let mut states = self.agent.states();
+        self.agent.enrol(pod, Netns::from_fd(netns)?).await?;
+        let served = states
+            .wait_for(|states| states.get(&uid) == Some(&Enrolment::Enabled))
+            .await;
+        served.map(drop).map_err(|_| Error::Stopped.into())
+    }
+
+    /// Lets a running pod go.
+    pub(super) async fn leave(&self, uid: &str) -> Result<(), CaptureError> {
+        Ok(self.agent.leave(uid).await?)
+    }
+
+    /// Forgets a pod that has ended.
+    pub(super) async fn forget(&self, uid: &str) -> Result<(), CaptureError> {
+        Ok(self.agent.forget(uid).await?)
+    }
+}
 
 /// Whether a pod is to be captured: its own label decides, else its namespace's.
 ///
@@ -83,9 +97,9 @@ pub(super) fn redirection(
 mod tests {
     use super::*;
 
+    /// Labels of the namespace, labels and annotations of the pod → capture of DNS and inbound.
     fn check(
-        namespace: &[(&str, &str)],
-        labels: &[(&str, &str)],
+        labels: [&[(&str, &str)]; 2],
         annotations: &[(&str, &str)],
         expected: Option<[bool; 2]>,
     ) {
@@ -95,7 +109,7 @@ mod tests {
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect()
         };
-        let found = redirection(&map(namespace), &map(labels), &map(annotations));
+        let found = redirection(&map(labels[0]), &map(labels[1]), &map(annotations));
         assert_eq!(
             found.map(|found| [found.capture_dns, found.capture_inbound]),
             expected
@@ -107,29 +121,27 @@ mod tests {
 
     #[test]
     fn the_pods_label_decides_before_its_namespaces() {
-        check(&[], &[], &[], None);
-        check(&[AMBIENT], &[], &[], Some([true, true]));
-        check(&[], &[AMBIENT], &[], Some([true, true]));
-        check(&[AMBIENT], &[NONE], &[], None);
-        check(&[NONE], &[AMBIENT], &[], Some([true, true]));
+        check([&[], &[]], &[], None);
+        check([&[AMBIENT], &[]], &[], Some([true, true]));
+        check([&[], &[AMBIENT]], &[], Some([true, true]));
+        check([&[AMBIENT], &[NONE]], &[], None);
+        check([&[NONE], &[AMBIENT]], &[], Some([true, true]));
     }
 
     #[test]
     fn a_pod_with_a_sidecar_is_never_captured() {
-        check(&[AMBIENT], &[AMBIENT], &[(SIDECAR_STATUS, "{}")], None);
+        check([&[AMBIENT], &[AMBIENT]], &[(SIDECAR_STATUS, "{}")], None);
     }
 
     #[test]
     fn annotations_narrow_what_is_captured() {
         check(
-            &[AMBIENT],
-            &[],
+            [&[AMBIENT], &[]],
             &[(BYPASS_INBOUND, "true")],
             Some([true, false]),
         );
         check(
-            &[AMBIENT],
-            &[],
+            [&[AMBIENT], &[]],
             &[(DNS_CAPTURE, "false")],
             Some([false, true]),
         );

@@ -215,9 +215,13 @@ impl Container {
             return why;
         }
         self.update(pod, |state| state.started = true);
+        let readiness = async {
+            self.watch_readiness(pod).await;
+            pending().await
+        };
         tokio::select! {
             why = self.watch_liveness(pod) => why,
-            () = self.watch_readiness(pod) => pending().await,
+            () = readiness => String::new(),
         }
     }
 

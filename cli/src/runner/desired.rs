@@ -1,7 +1,11 @@
-//! What is to run: the objects the runner acts on, from documents.
+//! What is to run: of all objects those the runner acts on.
 
 use std::collections::BTreeMap;
 
+use control::{
+    finding::{Finding, Severity},
+    object::{Object, Objects},
+};
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -10,10 +14,6 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
-use super::findings::{Finding, ObjectName, Severity};
 
 /// Kinds that would run something in a cluster and do not here.
 const NOT_RUN: [&str; 7] = [
@@ -26,28 +26,10 @@ const NOT_RUN: [&str; 7] = [
     "StatefulSet",
 ];
 
-/// Where a document stands.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub(super) struct Origin {
-    /// The file; `None` for what the runner itself makes.
-    pub(super) file: Option<String>,
-    /// The line, from 1; 0 if unknown.
-    pub(super) line: u32,
-}
-
-/// One object as its author gave it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Document {
-    /// The whole tree.
-    pub(super) value: Value,
-    /// Where it stands.
-    pub(super) origin: Origin,
-}
-
 /// Namespace and name of an object of a known kind.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) struct ObjectKey {
-    /// The namespace; empty for kinds without one.
+    /// The namespace.
     pub(super) namespace: String,
     /// The name.
     pub(super) name: String,
@@ -68,174 +50,117 @@ impl std::fmt::Display for ObjectKey {
     }
 }
 
-/// An object with its name and its place.
+/// An object with its name.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Named<T> {
     pub(super) key: ObjectKey,
     pub(super) object: T,
-    pub(super) origin: Origin,
 }
 
-/// The objects the runner acts on. Of two with one name the first wins.
+/// A Deployment and whether its pods can be started.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Runnable {
+    pub(super) deployment: Named<Deployment>,
+    /// It says what to run; what is wrong if not is among the findings.
+    pub(super) is_runnable: bool,
+}
+
+/// The objects the runner acts on.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Desired {
-    pub(super) namespaces: BTreeMap<String, Named<Namespace>>,
-    pub(super) deployments: BTreeMap<ObjectKey, Named<Deployment>>,
+    /// The labels of each namespace.
+    pub(super) namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    pub(super) deployments: BTreeMap<ObjectKey, Runnable>,
     pub(super) services: BTreeMap<ObjectKey, Named<Service>>,
-    pub(super) slices: BTreeMap<ObjectKey, Named<EndpointSlice>>,
+    pub(super) slices: Vec<EndpointSlice>,
+    /// What of it cannot be run, or is not honoured here.
     pub(super) findings: Vec<Finding>,
 }
 
 impl Desired {
-    /// Picks from `documents` what the runner acts on.
-    ///
-    /// A document that does not decode keeps the version `last` had: control says what is wrong
-    /// with it, and until then what runs goes on.
-    pub(super) fn of<'a>(documents: impl IntoIterator<Item = &'a Document>, last: &Self) -> Self {
+    /// Picks from `objects` what the runner acts on.
+    pub(super) fn of(objects: &Objects) -> Self {
         let mut desired = Self::default();
-        for document in documents {
-            desired.add(document, last);
+        for (object, namespace) in objects.list::<Namespace>() {
+            desired.namespaces.insert(
+                object.key.name.to_string(),
+                labels(Some(&namespace.metadata)),
+            );
         }
+        for (object, deployment) in objects.list::<Deployment>() {
+            let findings = check(object, deployment);
+            let is_runnable = findings
+                .iter()
+                .all(|finding| finding.severity != Severity::Error);
+            desired.findings.extend(findings);
+            let deployment = named(object, deployment);
+            desired.deployments.insert(
+                deployment.key.clone(),
+                Runnable {
+                    deployment,
+                    is_runnable,
+                },
+            );
+        }
+        for (object, service) in objects.list::<Service>() {
+            let service = named(object, service);
+            desired.services.insert(service.key.clone(), service);
+        }
+        desired.slices = objects
+            .list::<EndpointSlice>()
+            .map(|(_, slice)| slice.clone())
+            .collect();
+        desired
+            .findings
+            .extend(objects.iter().filter_map(|object| not_run(object)));
         desired
     }
 
-    fn add(&mut self, document: &Document, last: &Self) {
-        let text = |field: &str| {
-            document
-                .value
-                .get(field)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
-        let Some(key) = key_of(&document.value) else {
-            return;
-        };
-        match (text("apiVersion"), text("kind")) {
-            ("v1", "Namespace") => {
-                let name = key.name.clone();
-                let before = last.namespaces.get(&name);
-                if let Some(object) = decode(document, key, before) {
-                    self.namespaces.entry(name).or_insert(object);
-                }
-            }
-            ("apps/v1", "Deployment") => {
-                let before = last.deployments.get(&key);
-                if let Some(object) = decode(document, key.clone(), before)
-                    && !self.deployments.contains_key(&key)
-                {
-                    self.findings.extend(check(&object));
-                    self.deployments.insert(key, object);
-                }
-            }
-            ("v1", "Service") => insert(&mut self.services, document, key, &last.services),
-            ("discovery.k8s.io/v1", "EndpointSlice") => {
-                insert(&mut self.slices, document, key, &last.slices)
-            }
-            (_, kind) if NOT_RUN.contains(&kind) => {
-                self.findings.push(not_run(document, kind, &key))
-            }
-            _ => {}
-        }
+    /// The Deployments whose pods can be started.
+    pub(super) fn runnable(&self) -> impl Iterator<Item = &Named<Deployment>> {
+        self.deployments
+            .values()
+            .filter(|runnable| runnable.is_runnable)
+            .map(|runnable| &runnable.deployment)
     }
 }
 
-fn insert<T: DeserializeOwned + Clone>(
-    objects: &mut BTreeMap<ObjectKey, Named<T>>,
-    document: &Document,
-    key: ObjectKey,
-    last: &BTreeMap<ObjectKey, Named<T>>,
-) {
-    let before = last.get(&key);
-    if let Some(object) = decode(document, key.clone(), before) {
-        objects.entry(key).or_insert(object);
+fn named<T: Clone>(object: &Object, typed: &T) -> Named<T> {
+    Named {
+        key: ObjectKey::new(&object.key.namespace, &object.key.name),
+        object: typed.clone(),
     }
 }
 
-fn decode<T: DeserializeOwned + Clone>(
-    document: &Document,
-    key: ObjectKey,
-    before: Option<&Named<T>>,
-) -> Option<Named<T>> {
-    match serde_json::from_value(document.value.clone()) {
-        Ok(object) => Some(Named {
-            key,
-            object,
-            origin: document.origin.clone(),
-        }),
-        Err(_) => before.cloned(),
-    }
+/// A finding about a field of an object.
+pub(super) fn finding(object: &Object, field: &str, what: &str) -> Finding {
+    let field = control::object::FieldPath::from(field);
+    object.origin.finding(
+        Some(&object.key),
+        &field,
+        Severity::Warning,
+        what.to_owned(),
+    )
 }
 
-fn key_of(value: &Value) -> Option<ObjectKey> {
-    let metadata = value.get("metadata")?;
-    let text = |field: &str| metadata.get(field).and_then(Value::as_str);
-    let namespaced = value.get("kind").is_none_or(|kind| kind != "Namespace");
-    let namespace = if namespaced {
-        text("namespace").unwrap_or("default")
-    } else {
-        ""
-    };
-    Some(ObjectKey::new(namespace, text("name")?))
-}
-
-fn finding(kind: &str, key: &ObjectKey, origin: &Origin) -> Finding {
-    Finding {
-        file: origin.file.clone(),
-        line: origin.line,
-        object: Some(ObjectName {
-            kind: kind.to_owned(),
-            namespace: key.namespace.clone(),
-            name: key.name.clone(),
-        }),
-        field: None,
-        severity: Severity::Warning,
-        what: String::new(),
-        effect: String::new(),
-        remedy: String::new(),
-    }
-}
-
-/// A finding about a field of a Deployment's pod template.
-pub(super) fn deployment_finding(deployment: &Named<Deployment>, field: &str) -> Finding {
-    Finding {
-        field: Some(field.to_owned()),
-        ..finding("Deployment", &deployment.key, &deployment.origin)
-    }
-}
-
-/// A finding about a field of a Service.
-pub(super) fn service_finding(service: &Named<Service>, field: &str) -> Finding {
-    Finding {
-        field: Some(field.to_owned()),
-        ..finding("Service", &service.key, &service.origin)
-    }
-}
-
-fn not_run(document: &Document, kind: &str, key: &ObjectKey) -> Finding {
-    Finding {
-        what: format!("a {kind} is not run on one machine"),
+fn not_run(object: &Object) -> Option<Finding> {
+    let kind = object.key.kind.name();
+    // What no file holds was made by the runner or by control.
+    (NOT_RUN.contains(&kind) && object.origin.file.is_some()).then(|| Finding {
         effect: "none of its pods exist".to_owned(),
         remedy: "write a Deployment".to_owned(),
-        ..finding(kind, key, &document.origin)
-    }
-}
-
-/// The pod template of a Deployment.
-pub(super) fn pod_spec(deployment: &Deployment) -> Option<&PodSpec> {
-    deployment.spec.as_ref()?.template.spec.as_ref()
-}
-
-/// Whether a Deployment says what to run; what is wrong if not is among the findings.
-pub(super) fn is_runnable(deployment: &Named<Deployment>) -> bool {
-    check(deployment)
-        .iter()
-        .all(|finding| finding.severity != Severity::Error)
+        ..finding(object, "", &format!("a {kind} is not run on one machine"))
+    })
 }
 
 /// What of a Deployment cannot be run, or is not honoured here.
-fn check(deployment: &Named<Deployment>) -> Vec<Finding> {
+fn check(object: &Object, deployment: &Deployment) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let Some(spec) = pod_spec(&deployment.object) else {
+    let Some(spec) = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref())
+    else {
         return findings;
     };
     for (index, container) in spec.containers.iter().enumerate() {
@@ -243,39 +168,23 @@ fn check(deployment: &Named<Deployment>) -> Vec<Finding> {
         if container.command.as_ref().is_none_or(Vec::is_empty) {
             findings.push(Finding {
                 severity: Severity::Error,
-                what: "is required, because no image is pulled here".to_owned(),
                 effect: "no pod is started from this template".to_owned(),
                 remedy: "name the program on this machine to run".to_owned(),
-                ..deployment_finding(deployment, &at("command"))
-            });
-        }
-        if container.image.as_ref().is_none_or(String::is_empty) {
-            findings.push(Finding {
-                severity: Severity::Error,
-                what: "is required".to_owned(),
-                effect: "no pod is started from this template".to_owned(),
-                remedy: "name any image; it is shown, never pulled".to_owned(),
-                ..deployment_finding(deployment, &at("image"))
+                ..finding(
+                    object,
+                    &at("command"),
+                    "is required, because no image is pulled here",
+                )
             });
         }
         findings.extend(
             ignored_in(container)
                 .into_iter()
-                .map(|field| ignored(deployment, &at(&field))),
+                .map(|field| ignored(object, &at(&field))),
         );
     }
-    let pod = |field: &str| ignored(deployment, &format!("spec.template.spec.{field}"));
     findings.extend(
-        spec.init_containers
-            .as_ref()
-            .filter(|of| !of.is_empty())
-            .map(|_| pod("initContainers")),
-    );
-    findings.extend(spec.affinity.as_ref().map(|_| pod("affinity")));
-    findings.extend(
-        spec.host_network
-            .filter(|of| *of)
-            .map(|_| pod("hostNetwork")),
+        ignored_of(spec).map(|field| ignored(object, &format!("spec.template.spec.{field}"))),
     );
     findings
 }
@@ -311,11 +220,28 @@ fn ignored_in(container: &Container) -> Vec<String> {
     fields
 }
 
-fn ignored(deployment: &Named<Deployment>, field: &str) -> Finding {
+/// Fields that would change where or how a pod runs and are not honoured.
+fn ignored_of(spec: &PodSpec) -> impl Iterator<Item = &'static str> {
+    let present = [
+        ("affinity", spec.affinity.is_some()),
+        ("hostNetwork", spec.host_network == Some(true)),
+        (
+            "initContainers",
+            spec.init_containers
+                .as_ref()
+                .is_some_and(|of| !of.is_empty()),
+        ),
+    ];
+    present
+        .into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(field, _)| field)
+}
+
+fn ignored(object: &Object, field: &str) -> Finding {
     Finding {
-        what: "is not honoured on one machine".to_owned(),
         effect: "pods run without it".to_owned(),
-        ..deployment_finding(deployment, field)
+        ..finding(object, field, "is not honoured on one machine")
     }
 }
 
@@ -327,4 +253,4 @@ pub(super) fn labels(metadata: Option<&ObjectMeta>) -> BTreeMap<String, String> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -48,6 +48,21 @@ pub(super) struct Backend {
     pub(super) terminating: bool,
 }
 
+/// Whether a Service of `namespace` with this selector stands for `backend`.
+pub(super) fn is_selected(
+    selector: Option<&BTreeMap<String, String>>,
+    namespace: &str,
+    backend: &Backend,
+) -> bool {
+    let selector = selector.filter(|selector| !selector.is_empty());
+    backend.namespace == namespace
+        && selector.is_some_and(|selector| {
+            selector
+                .iter()
+                .all(|(key, value)| backend.labels.get(key) == Some(value))
+        })
+}
+
 /// The pods behind `service`.
 fn selected<'b>(service: &Named<Service>, backends: &'b [Backend]) -> Vec<&'b Backend> {
     let selector = service
@@ -55,16 +70,10 @@ fn selected<'b>(service: &Named<Service>, backends: &'b [Backend]) -> Vec<&'b Ba
         .spec
         .as_ref()
         .and_then(|spec| spec.selector.as_ref());
-    let Some(selector) = selector.filter(|selector| !selector.is_empty()) else {
-        return Vec::new();
-    };
-    let matches = |backend: &&Backend| {
-        backend.namespace == service.key.namespace
-            && selector
-                .iter()
-                .all(|(key, value)| backend.labels.get(key) == Some(value))
-    };
-    backends.iter().filter(matches).collect()
+    backends
+        .iter()
+        .filter(|backend| is_selected(selector, &service.key.namespace, backend))
+        .collect()
 }
 
 /// The port of `backend` a Service's port leads to; `None` when it has none by that name.

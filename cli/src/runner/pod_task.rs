@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    agent::{AgentError, EnrolledPod, NodeAgent, Redirection},
+    agent::{CaptureError, NodeAgent, Redirection},
     container::{Container, Reported, Surroundings},
     pod::{Capture, ContainerState, PodIdentity, PodState, Waiting},
     probe::Probe,
@@ -63,7 +63,7 @@ pub(super) struct Kubelet {
     /// What `cairn` in a manifest means.
     pub(super) program: PathBuf,
     /// The agents of the nodes that capture traffic.
-    pub(super) agents: BTreeMap<String, Rc<dyn NodeAgent>>,
+    pub(super) agents: BTreeMap<String, NodeAgent>,
     /// Told whenever a pod's state changes.
     pub(super) changed: Arc<Notify>,
 }
@@ -176,15 +176,15 @@ impl PodTask {
             };
             match outcome {
                 Ok(()) => return,
-                Err(e) => {
-                    self.report(|state| state.held_up = Some(format!("cannot be captured: {e}")))
-                }
+                Err(e) => self.report(|state| {
+                    state.held_up = Some(format!("cannot be captured: {}", runtime::report(&e)))
+                }),
             }
             sleep(RETRY).await;
         }
     }
 
-    async fn capture(&self, wanted: Option<Redirection>) -> Result<(), AgentError> {
+    async fn capture(&self, wanted: Option<Redirection>) -> Result<(), CaptureError> {
         let Some(agent) = self.kubelet.agents.get(&self.pod.node) else {
             return Ok(());
         };
@@ -201,14 +201,15 @@ impl PodTask {
                     state.capture = Capture::Pending;
                     state.held_up = Some(format!("waits for ztunnel on {}", self.pod.node));
                 });
-                let pod = EnrolledPod {
+                let pod = ztunnel::agent::Pod {
                     uid: self.pod.uid.clone(),
                     name: self.pod.name.clone(),
                     namespace: self.pod.namespace.clone(),
                     service_account: self.pod.service_account(),
                     redirection,
                 };
-                agent.enrol(pod, self.network.descriptor()?).await?;
+                let netns = self.network.descriptor().map_err(nlink::Error::from)?;
+                agent.enrol(pod, netns).await?;
                 self.report(|state| {
                     state.capture = Capture::On;
                     state.held_up = None;
@@ -342,7 +343,7 @@ impl PodTask {
         if let Some(agent) = self.kubelet.agents.get(&self.pod.node)
             && let Err(e) = agent.forget(&self.pod.uid).await
         {
-            tracing::warn!(pod = %self.pod.key(), error = runtime::report(&*e), "the agent cannot forget");
+            tracing::warn!(pod = %self.pod.key(), error = runtime::report(&e), "the agent cannot forget");
         }
         let _ = fs::remove_dir_all(self.kubelet.state_dir.pod(&self.pod.uid));
         self.network

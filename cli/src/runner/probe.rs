@@ -174,11 +174,13 @@ async fn http(
     let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|e| failed(&e))?;
-    let answer = async { sender.send_request(request).await };
-    let (answer, _) = tokio::join!(answer, async {
-        // Ends with the answer, because the connection is closed after it.
-        let _ = connection.await;
-    });
+    // The head is all that is wanted; the rest is left unread.
+    let answer = sender.send_request(request);
+    tokio::pin!(answer, connection);
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        _ = &mut connection => answer.await,
+    };
     match answer.map_err(|e| failed(&e))?.status() {
         status if (200..400).contains(&status.as_u16()) => Ok(()),
         status => Err(failed(&format_args!("status {}", status.as_u16()))),

@@ -22,6 +22,8 @@ const CAIRN: &str = "cairn";
 /// What a process is started with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Invocation {
+    /// What the program is called in the manifest, which is how it sees itself.
+    pub(super) name: String,
     pub(super) program: PathBuf,
     pub(super) args: Vec<String>,
     pub(super) env: BTreeMap<String, String>,
@@ -47,14 +49,14 @@ impl Invocation {
         }
         let args = container.command.iter().chain(&container.args).flatten();
         let mut words = args.map(|word| expand(word, &env));
+        let name = words.next()?;
         Some(Self {
-            program: words.next().map(|word| {
-                if word == CAIRN {
-                    cairn.to_owned()
-                } else {
-                    word.into()
-                }
-            })?,
+            program: if name == CAIRN {
+                cairn.to_owned()
+            } else {
+                PathBuf::from(&name)
+            },
+            name,
             args: words.collect(),
             dir: container
                 .working_dir
@@ -69,6 +71,7 @@ impl Invocation {
     pub(super) fn with_words(&self, words: &[String]) -> Option<Self> {
         let (program, args) = words.split_first()?;
         Some(Self {
+            name: program.clone(),
             program: program.into(),
             args: args.to_vec(),
             ..self.clone()
@@ -86,6 +89,7 @@ impl Invocation {
     /// The command, saying nothing.
     pub(super) fn bare_command(&self) -> Command {
         let mut command = Command::new(&self.program);
+        command.arg0(&self.name);
         command
             .args(&self.args)
             .env_clear()

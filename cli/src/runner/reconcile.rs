@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
+use control::finding::{Finding, Severity};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -13,9 +14,8 @@ use tokio::time::Instant;
 
 use super::{
     Ended, Entry, Error, Leaving, Runner, agent,
-    desired::{self, Desired, Document, Named, ObjectKey, is_runnable},
+    desired::{self, Desired, Named, ObjectKey, Runnable},
     endpoints::{self, Backend},
-    findings::{Finding, Severity},
     logs,
     names::{pod_name, template_hash},
     pod::{self, ConditionTimes, PodIdentity, Role},
@@ -54,10 +54,8 @@ impl Runner {
     pub async fn reconcile(&mut self) {
         self.problems.clear();
         self.remove_ended().await;
-        if self.manifests.reload() || self.desired.services.is_empty() {
-            let system = system::documents();
-            let documents = self.manifests.documents().chain(&system);
-            self.desired = Desired::of(documents, &self.desired);
+        if self.inputs.take() || self.desired.services.is_empty() {
+            self.desired = Desired::of(self.inputs.objects());
         }
         self.refused_ips = self.ips.update(self.desired.services.values());
         self.roll_deployments().await;
@@ -91,13 +89,7 @@ impl Runner {
             .collect();
         gone.iter().for_each(|uid| self.let_go(uid));
 
-        let wanted: Vec<Named<Deployment>> = self
-            .desired
-            .deployments
-            .values()
-            .filter(|deployment| is_runnable(deployment))
-            .cloned()
-            .collect();
+        let wanted: Vec<Named<Deployment>> = self.desired.runnable().cloned().collect();
         for deployment in wanted {
             let Some(spec) = &deployment.object.spec else {
                 continue;
@@ -136,7 +128,7 @@ impl Runner {
             .any(|pod| pod.leaving.is_some())
     }
 
-    fn members(&self, deployment: &ObjectKey, hash: &str) -> Vec<Member> {
+    pub(super) fn members(&self, deployment: &ObjectKey, hash: &str) -> Vec<Member> {
         let of_it = |pod: &&Entry| {
             pod.identity.deployment.as_ref() == Some(deployment) && pod.leaving.is_none()
         };
@@ -325,9 +317,12 @@ impl Runner {
         let backend = self.backend(pod);
         let ports = endpoints::targeted_ports(self.desired.services.values(), &backend);
         set(&pod.controls.ports, ports);
-        let namespace = self.desired.namespaces.get(&pod.identity.namespace);
-        let namespace_labels =
-            desired::labels(namespace.map(|namespace| &namespace.object.metadata));
+        let namespace_labels = self
+            .desired
+            .namespaces
+            .get(pod.identity.namespace.as_str())
+            .cloned()
+            .unwrap_or_default();
         let wanted = agent::redirection(
             &namespace_labels,
             &pod.identity.labels(),
@@ -336,7 +331,7 @@ impl Runner {
         set(&pod.controls.redirection, wanted);
     }
 
-    fn backend(&self, pod: &Entry) -> Backend {
+    pub(super) fn backend(&self, pod: &Entry) -> Backend {
         pod.identity
             .backend(&pod.controls.state.borrow(), pod.leaving.is_some())
     }
@@ -354,12 +349,7 @@ impl Runner {
 
         let slices: Vec<EndpointSlice> = own
             .into_iter()
-            .chain(
-                self.desired
-                    .slices
-                    .values()
-                    .map(|slice| slice.object.clone()),
-            )
+            .chain(self.desired.slices.iter().cloned())
             .collect();
         let zone = Zone {
             namespaces: self.desired.namespaces.keys().cloned().collect(),
@@ -381,14 +371,7 @@ impl Runner {
     }
 
     fn objects<'s>(&mut self, slices: impl Iterator<Item = &'s EndpointSlice>) -> Vec<Value> {
-        let written: Vec<&Document> = self.manifests.documents().collect();
-        let is_new =
-            |document: &Document| !written.iter().any(|other| is_same_object(other, document));
-        let base = system::documents()
-            .into_iter()
-            .filter(is_new)
-            .map(|document| document.value);
-        let mut objects: Vec<Value> = base.collect();
+        let mut objects = system::objects();
         objects.extend(
             self.world
                 .nodes()
@@ -411,150 +394,6 @@ impl Runner {
         }
         objects
     }
-
-    /// Writes what other commands read: who is where, and what is wrong.
-    fn publish_report(&mut self) -> Result<(), Error> {
-        let report = |pod: &Entry| {
-            PodReport::of(
-                &pod.identity,
-                &pod.controls.state.borrow(),
-                &pod.netns,
-                pod.leaving.is_some(),
-            )
-        };
-        let mut reports: Vec<PodReport> = self.pods.values().map(report).collect();
-        reports.sort_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-        let bytes = serde_json::to_vec_pretty(&reports).unwrap_or_default();
-        if self.published.pods != bytes {
-            write_atomically(&self.state.processes(), &bytes)
-                .map_err(super::at(&self.state.processes()))?;
-            self.published.pods = bytes;
-        }
-        let findings = self.findings();
-        if self.published.findings.as_ref() != Some(&findings) {
-            let bytes = serde_json::to_vec_pretty(&findings).unwrap_or_default();
-            write_atomically(&self.state.findings(), &bytes)
-                .map_err(super::at(&self.state.findings()))?;
-            self.published.findings = Some(findings);
-        }
-        Ok(())
-    }
-
-    /// What the runner has to say about the objects.
-    pub fn findings(&self) -> Vec<Finding> {
-        let mut findings = self.desired.findings.clone();
-        for refused in &self.refused_ips {
-            if let Some(service) = self.desired.services.get(&refused.service) {
-                findings.push(Finding {
-                    severity: Severity::Error,
-                    what: format!("{} is taken or no Service address of this mesh", refused.ip),
-                    effect: "the Service has no address".to_owned(),
-                    remedy: "leave it out, or name a free one of 10.92.0.0/16".to_owned(),
-                    ..desired::service_finding(service, "spec.clusterIP")
-                });
-            }
-        }
-        findings.extend(self.pods.values().filter_map(|pod| self.silence(pod)));
-        findings.extend(self.problems.iter().map(|problem| Finding {
-            file: None,
-            line: 0,
-            object: None,
-            field: None,
-            severity: Severity::Warning,
-            what: problem.clone(),
-            effect: "it is tried again".to_owned(),
-            remedy: String::new(),
-        }));
-        findings.sort();
-        findings.dedup();
-        findings
-    }
-
-    /// A pod that runs and does not listen where its Services expect it.
-    fn silence(&self, pod: &Entry) -> Option<Finding> {
-        let ports = pod.controls.state.borrow().silent_ports.clone();
-        let deployment = self
-            .desired
-            .deployments
-            .get(pod.identity.deployment.as_ref()?)?;
-        let port = ports.first().filter(|_| pod.leaving.is_none())?;
-        Some(Finding {
-            what: format!(
-                "pod {} does not listen on port {port}, which a Service sends to",
-                pod.identity.name
-            ),
-            effect: "it gets no traffic".to_owned(),
-            remedy: "listen there, or correct the Service's targetPort".to_owned(),
-            ..desired::deployment_finding(deployment, "spec.template.spec.containers")
-        })
-    }
-
-    /// What is still missing, in words; empty when everything runs that is to run and can.
-    ///
-    /// Deployments that are refused and pods that were warned about are not waited for.
-    pub fn unready(&self) -> Vec<String> {
-        let mut missing = Vec::new();
-        for pod in self.pods.values().filter(|pod| pod.leaving.is_none()) {
-            let state = pod.controls.state.borrow();
-            if let Some(obstacle) = state.obstacle().filter(|_| state.silent_ports.is_empty()) {
-                missing.push(format!("pod {}: {obstacle}", pod.identity.key()));
-            }
-        }
-        for deployment in self
-            .desired
-            .deployments
-            .values()
-            .filter(|deployment| is_runnable(deployment))
-        {
-            let Some(spec) = &deployment.object.spec else {
-                continue;
-            };
-            let current = self
-                .members(&deployment.key, &template_hash(&spec.template))
-                .len();
-            let wanted = usize::try_from(spec.replicas.unwrap_or(1)).unwrap_or(0);
-            if current < wanted {
-                missing.push(format!(
-                    "Deployment {}: {current} of {wanted} pods exist",
-                    deployment.key
-                ));
-            }
-        }
-        missing
-    }
-
-    /// How many pods there are, and how many of them are ready.
-    pub fn progress(&self) -> (usize, usize) {
-        let ready = self
-            .pods
-            .values()
-            .filter(|pod| pod.controls.state.borrow().is_ready())
-            .count();
-        (ready, self.pods.len())
-    }
-
-    /// The last lines that pods which are not ready have said, each with its pod.
-    pub fn last_words(&self, lines: usize) -> BTreeMap<String, Vec<String>> {
-        let unready = self
-            .pods
-            .values()
-            .filter(|pod| !pod.controls.state.borrow().is_ready());
-        let words = unready.flat_map(|pod| {
-            let PodIdentity {
-                namespace, name, ..
-            } = &pod.identity;
-            let containers = pod.identity.spec().containers.into_iter();
-            containers.map(move |container| {
-                let text =
-                    fs::read(self.state.log(namespace, name, &container.name)).unwrap_or_default();
-                (
-                    format!("{namespace}/{name}"),
-                    logs::tail(&String::from_utf8_lossy(&text), lines),
-                )
-            })
-        });
-        words.filter(|(_, lines)| !lines.is_empty()).collect()
-    }
 }
 
 fn uid(pod: &Entry) -> String {
@@ -570,17 +409,4 @@ fn set<T: PartialEq>(channel: &tokio::sync::watch::Sender<T>, value: T) {
         }
         differs
     });
-}
-
-fn is_same_object(a: &Document, b: &Document) -> bool {
-    let same = |pointer: &str| a.value.pointer(pointer) == b.value.pointer(pointer);
-    let namespace = |document: &Document| {
-        document
-            .value
-            .pointer("/metadata/namespace")
-            .and_then(Value::as_str)
-            .unwrap_or("default")
-            .to_owned()
-    };
-    same("/kind") && same("/metadata/name") && namespace(a) == namespace(b)
 }

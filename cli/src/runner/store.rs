@@ -16,7 +16,7 @@ use crate::state::write_atomically;
 #[derive(Debug)]
 pub(super) struct Store {
     folder: PathBuf,
-    written: BTreeMap<String, Vec<u8>>,
+    written: BTreeMap<String, Value>,
 }
 
 impl Store {
@@ -27,15 +27,22 @@ impl Store {
         }
     }
 
+    /// The objects in the folder.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.written.values()
+    }
+
     /// Makes the folder hold exactly `objects`.
     pub(super) fn sync(&mut self, objects: &[Value]) -> io::Result<()> {
         let mut present = BTreeSet::new();
         for object in objects {
             let name = file_name(object);
-            let bytes = serde_json::to_vec_pretty(object)?;
-            if self.written.get(&name) != Some(&bytes) {
-                write_atomically(&self.folder.join(&name), &bytes)?;
-                self.written.insert(name.clone(), bytes);
+            if self.written.get(&name) != Some(object) {
+                write_atomically(
+                    &self.folder.join(&name),
+                    &serde_json::to_vec_pretty(object)?,
+                )?;
+                self.written.insert(name.clone(), object.clone());
             }
             present.insert(name);
         }

@@ -13,10 +13,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-use super::{
-    desired::{Document, Origin},
-    pod::{Role, whole_seconds},
-};
+use super::pod::{Role, whole_seconds};
 use crate::{
     state::StateDir,
     world::{
@@ -68,7 +65,7 @@ fn control(state: &StateDir, node: &str, manifests: &[PathBuf]) -> SystemPod {
     }
     flag("--objects", state.objects().display().to_string());
     flag("--generated", state.generated().display().to_string());
-    flag("--state", state.root().display().to_string());
+    flag("--state", state.control().display().to_string());
     flag("--socket", state.control_socket().display().to_string());
     flag("--root-cert-file", state.root_cert().display().to_string());
     let template = json!({
@@ -91,6 +88,7 @@ fn control(state: &StateDir, node: &str, manifests: &[PathBuf]) -> SystemPod {
                     {"name": "TRUST_DOMAIN", "value": TRUST_DOMAIN},
                 ],
                 "ports": [{"name": "https-dns", "containerPort": 15012}],
+                "readinessProbe": {"httpGet": {"path": "/healthz/ready", "port": 15021}},
             }],
         },
     });
@@ -150,29 +148,23 @@ fn field(name: &str, path: &str) -> Value {
     json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
 }
 
-/// Objects that every cluster has, in the order in which they are made. People's own of the same
-/// name win.
-pub(super) fn documents() -> Vec<Document> {
-    let named = |api_version: &str, kind: &str, namespace: &str, name: &str| {
-        let mut metadata = json!({"name": name});
-        if !namespace.is_empty() {
-            metadata = json!({"name": name, "namespace": namespace});
-        }
-        json!({"apiVersion": api_version, "kind": kind, "metadata": metadata})
-    };
+/// Objects that every mesh has. Namespaces exist while anything is in them.
+pub(super) fn objects() -> Vec<Value> {
     let service = |namespace: &str, name: &str, spec: Value| {
-        let mut service = named("v1", "Service", namespace, name);
-        if let Some(object) = service.as_object_mut() {
-            object.insert("spec".to_owned(), spec);
-        }
-        service
+        json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace}, "spec": spec,
+        })
     };
-    let values = [
-        named("v1", "Namespace", "", "default"),
-        named("v1", "Namespace", "", SYSTEM_NAMESPACE),
-        named("v1", "Namespace", "", "kube-system"),
-        named("v1", "ServiceAccount", SYSTEM_NAMESPACE, "istiod"),
-        named("v1", "ServiceAccount", SYSTEM_NAMESPACE, "ztunnel"),
+    let account = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {"name": name, "namespace": SYSTEM_NAMESPACE},
+        })
+    };
+    vec![
+        account("istiod"),
+        account("ztunnel"),
         service(
             SYSTEM_NAMESPACE,
             "istiod",
@@ -189,14 +181,7 @@ pub(super) fn documents() -> Vec<Document> {
                 ],
             }),
         ),
-    ];
-    values
-        .into_iter()
-        .map(|value| Document {
-            value,
-            origin: Origin::default(),
-        })
-        .collect()
+    ]
 }
 
 /// Who answers DNS: every node does, on its own address.
@@ -292,14 +277,15 @@ mod tests {
     }
 
     #[test]
-    fn objects_of_every_cluster_are_whole() {
-        for document in documents() {
-            for pointer in ["/apiVersion", "/kind", "/metadata/name"] {
-                assert!(
-                    document.value.pointer(pointer).is_some(),
-                    "{pointer} of {}",
-                    document.value
-                );
+    fn objects_of_every_mesh_are_whole() {
+        for object in objects() {
+            for pointer in [
+                "/apiVersion",
+                "/kind",
+                "/metadata/name",
+                "/metadata/namespace",
+            ] {
+                assert!(object.pointer(pointer).is_some(), "{pointer} of {object}");
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::state::StateDir;
 pub const MANIFESTS: &str = include_str!("../../sample/shop.yaml");
 
 /// The filter `add-header`, built by `cargo xtask filters`.
-const ADD_HEADER: &[u8] = b"";
+const ADD_HEADER: &[u8] = include_bytes!("../../../filters/prebuilt/add-header.wasm");
 
 /// Where [`MANIFESTS`] leaves room for the filter's path.
 const FILTER_PATH: &str = "/run/cairn/default/sample/add-header.wasm";

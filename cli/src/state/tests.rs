@@ -66,6 +66,14 @@ fn the_folder_is_made_for_root_only_and_goes_completely() {
     record.write(&state).unwrap();
     assert_eq!(RunnerRecord::read(&state), Some(record));
 
+    fs::write(state.runner_log(), "said").unwrap();
+    state.clear().unwrap();
+    let left: Vec<_> = fs::read_dir(state.root())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert_eq!(left, [state.runner_log()]);
+
     state.remove().unwrap();
     assert!(!base.exists());
     state.remove().unwrap();

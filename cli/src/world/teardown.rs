@@ -82,7 +82,10 @@ fn kill_all(name: &str) -> Result<Vec<u32>, Error> {
         Err(e) => return Err(failed(e)),
     };
     let mut pids = netns.pids().map_err(failed)?;
-    pids.retain(|pid| *pid != std::process::id());
+    // A proxy that only keeps a thread in here lives elsewhere, as we do.
+    pids.retain(|pid| {
+        *pid != std::process::id() && Netns::from_pid(*pid).is_ok_and(|home| home == netns)
+    });
     for pid in &pids {
         // Gone in between is as good as killed.
         let _ = i32::try_from(*pid).map(|raw| kill(Pid::from_raw(raw), Signal::SIGKILL));

@@ -10,7 +10,7 @@ use std::{
 };
 
 use cairn::{
-    runner::{Claim, Options, Runner, findings::Finding, report::PodReport},
+    runner::{Claim, Options, Runner, report::PodReport},
     state::{MeshName, StateDir},
 };
 use nlink::netlink::namespace::{NetnsCommand, Overlay};
@@ -38,7 +38,6 @@ impl Mesh {
             path: "/usr/local/bin:/usr/bin:/bin".into(),
             program: cairn(),
             system: Vec::new(),
-            agents: None,
         };
         let mut mesh = Self {
             runner: Runner::start(claim, options).await.unwrap(),
@@ -393,7 +392,8 @@ fn a_pod_that_never_listens_is_a_warning_and_not_waited_for() {
         let mut mesh = Mesh::start(&name, &yaml).await;
         assert_eq!(mesh.runner.unready().len(), 1);
         mesh.until("it is warned about", |mesh| {
-            Finding::read_all(&mesh.state().findings())
+            mesh.runner
+                .findings()
                 .iter()
                 .any(|finding| finding.what.contains("does not listen on port 8080"))
         })

@@ -41,7 +41,6 @@ const fn name_is(rule: Rule) -> Check {
 }
 
 const LABEL_NAME: &[Check] = &[name_is(Rule::Form(&patterns::DNS_LABEL))];
-const SERVICE_NAME: &[Check] = &[name_is(Rule::Form(&patterns::DNS_1035_LABEL))];
 const PATH_NAME: &[Check] = &[name_is(Rule::Form(&patterns::PATH_SEGMENT))];
 const SUBDOMAIN_NAME: &[Check] = &[
     name_is(Rule::Form(&patterns::DNS_SUBDOMAIN)),
@@ -56,8 +55,8 @@ const SUBDOMAIN_NAME: &[Check] = &[
 /// The rules for the name of this object.
 pub(super) fn checks_for(key: &Key) -> &'static [Check] {
     match (key.kind.group(), key.kind.name()) {
-        ("", "Namespace") => LABEL_NAME,
-        ("", "Service") => SERVICE_NAME,
+        // Kubernetes 1.36 lets the name of a Service begin with a digit.
+        ("", "Namespace" | "Service") => LABEL_NAME,
         ("rbac.authorization.k8s.io", _) | ("networking.k8s.io", "IPAddress") => PATH_NAME,
         _ => SUBDOMAIN_NAME,
     }

@@ -38,9 +38,6 @@ patterns! {
     /// RFC 1123 label, at most 63 characters.
     DNS_LABEL: r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
         "at most 63 lower case letters, digits and inner hyphens (RFC 1123)";
-    /// RFC 1035 label, at most 63 characters.
-    DNS_1035_LABEL: r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$",
-        "at most 63 lower case letters, digits and inner hyphens, a letter first (RFC 1035)";
     /// RFC 1123 subdomain; length is another rule.
     DNS_SUBDOMAIN: r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
         "lower case letters, digits, hyphens and dots (RFC 1123)";
@@ -105,7 +102,6 @@ mod tests {
     fn patterns_take_what_their_sources_take() {
         for (pattern, good, bad) in [
             (&DNS_LABEL, &["a", "0a-b"][..], &["", "-a", "a-", "A", "a.b", "a_b"][..]),
-            (&DNS_1035_LABEL, &["a", "a0"], &["", "0a", "a."]),
             (&DNS_SUBDOMAIN, &["a", "a.b-c.d"], &["", ".a", "a.", "a..b", "A"]),
             (&HOSTNAME, &["*.example.com", "a"], &["", "*", "a.*", "*.*.a", "A.com"]),
             (&DURATION, &["0s", "1h2m3s4ms", "99999h"], &["", "1", "1.5s", "-1s", "1us", "100000s"]),

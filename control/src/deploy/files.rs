@@ -66,7 +66,8 @@ impl Folder {
         if fs::read(&path).is_ok_and(|old| old == text) {
             return Ok(());
         }
-        self.replace(&path, &text).map_err(Error::at("write", &path))
+        self.replace(&path, &text)
+            .map_err(Error::at("write", &path))
     }
 
     /// Makes the folder hold exactly the manifests of `all`, whatever was there before.
@@ -74,16 +75,24 @@ impl Folder {
     /// # Errors
     /// The first file that cannot be written or removed; the others are tried all the same.
     pub fn restore(&self, all: &BTreeMap<Key, Vec<Value>>) -> Result<(), Error> {
-        let wanted: BTreeSet<OsString> =
-            all.iter().filter(|(_, m)| !m.is_empty()).map(|(key, _)| file_name(key).into()).collect();
+        let wanted: BTreeSet<OsString> = all
+            .iter()
+            .filter(|(_, m)| !m.is_empty())
+            .map(|(key, _)| file_name(key).into())
+            .collect();
         let entries = fs::read_dir(&self.path).map_err(Error::at("read", &self.path))?;
-        let stale = entries.flatten().filter(|entry| !wanted.contains(&entry.file_name()));
+        let stale = entries
+            .flatten()
+            .filter(|entry| !wanted.contains(&entry.file_name()));
         let removed = stale.map(|entry| {
             let path = entry.path();
             fs::remove_file(&path).map_err(Error::at("remove", &path))
         });
         let removed: Vec<_> = removed.collect();
-        let written: Vec<_> = all.iter().map(|(key, manifests)| self.put(key, manifests)).collect();
+        let written: Vec<_> = all
+            .iter()
+            .map(|(key, manifests)| self.put(key, manifests))
+            .collect();
         removed.into_iter().chain(written).collect()
     }
 

@@ -32,18 +32,32 @@ pub(crate) fn service_account_name(gateway: &Object) -> String {
 
 /// Returns the value of the label that says which Gateway an object belongs to.
 pub(crate) fn gateway_label(gateway: &str) -> String {
-    if gateway.len() <= LONGEST { gateway.to_owned() } else { shortened(gateway) }
+    if gateway.len() <= LONGEST {
+        gateway.to_owned()
+    } else {
+        shortened(gateway)
+    }
 }
 
 fn dns_label(name: &str) -> String {
-    if name.len() <= LONGEST && !name.contains('.') { name.to_owned() } else { shortened(name) }
+    if name.len() <= LONGEST && !name.contains('.') {
+        name.to_owned()
+    } else {
+        shortened(name)
+    }
 }
 
 /// Two names that are shortened to one differ in their hash.
 fn shortened(name: &str) -> String {
-    let hash: String =
-        Sha256::digest(name).iter().take(HASH / 2).map(|byte| format!("{byte:02x}")).collect();
-    let label: String =
-        name.chars().map(|c| if c == '.' { '-' } else { c }).take(LONGEST - HASH - 1).collect();
-    format!("{}-{hash}", label.trim_end_matches('-'))
+    let digest = Sha256::digest(name);
+    let number = digest
+        .iter()
+        .take(HASH / 2)
+        .fold(0_u32, |sum, byte| (sum << 8) | u32::from(*byte));
+    let label: String = name
+        .chars()
+        .map(|c| if c == '.' { '-' } else { c })
+        .take(LONGEST - HASH - 1)
+        .collect();
+    format!("{}-{number:0HASH$x}", label.trim_end_matches('-'))
 }

@@ -42,9 +42,13 @@ const PRIVATE: &[&str] = &[
 /// Returns what is deployed for a waypoint, ServiceAccount first; nothing if another control plane
 /// looks after it.
 pub(crate) fn render(object: &Object, gateway: &Gateway, template: &Template) -> Vec<Value> {
-    let is_foreign = object.annotation(names::CONTROLLER_VERSION).is_some_and(|version| {
-        version.parse::<u32>().map_or(true, |version| version > CONTROLLER_VERSION)
-    });
+    let is_foreign = object
+        .annotation(names::CONTROLLER_VERSION)
+        .is_some_and(|version| {
+            version
+                .parse::<u32>()
+                .map_or(true, |version| version > CONTROLLER_VERSION)
+        });
     if is_foreign {
         return Vec::new();
     }
@@ -128,7 +132,10 @@ impl<'a> Plan<'a> {
     }
 
     fn service_account(&self) -> ServiceAccount {
-        ServiceAccount { metadata: self.metadata(&self.account), ..ServiceAccount::default() }
+        ServiceAccount {
+            metadata: self.metadata(&self.account),
+            ..ServiceAccount::default()
+        }
     }
 
     fn service(&self) -> Service {
@@ -137,9 +144,12 @@ impl<'a> Plan<'a> {
         annotations
             .entry(names::TRAFFIC_DISTRIBUTION.to_owned())
             .or_insert_with(|| "PreferClose".to_owned());
-        let kind = self.object.annotation(names::SERVICE_TYPE).unwrap_or("ClusterIP");
-        let requested = self.gateway.spec.addresses.iter().flatten();
-        let address = requested.filter_map(|address| address.value.clone()).next();
+        let kind = self
+            .object
+            .annotation(names::SERVICE_TYPE)
+            .unwrap_or("ClusterIP");
+        let mut requested = self.gateway.spec.addresses.iter().flatten();
+        let address = requested.find_map(|address| address.value.clone());
         Service {
             metadata,
             spec: Some(ServiceSpec {
@@ -226,8 +236,10 @@ impl<'a> Plan<'a> {
             expiration_seconds: Some(43200),
             path: "istio-token".to_owned(),
         };
-        let projection =
-            VolumeProjection { service_account_token: Some(token), ..VolumeProjection::default() };
+        let projection = VolumeProjection {
+            service_account_token: Some(token),
+            ..VolumeProjection::default()
+        };
         PodSpec {
             service_account_name: Some(self.account.clone()),
             termination_grace_period_seconds: Some(30),
@@ -255,7 +267,14 @@ impl<'a> Plan<'a> {
     }
 
     fn container(&self) -> Container {
-        let Template { image, command, args, cpu, memory, .. } = self.template;
+        let Template {
+            image,
+            command,
+            args,
+            cpu,
+            memory,
+            ..
+        } = self.template;
         let port = |name: &str, number| ContainerPort {
             name: Some(name.to_owned()),
             container_port: number,
@@ -326,8 +345,17 @@ impl<'a> Plan<'a> {
             field("SERVICE_ACCOUNT", "spec.serviceAccountName"),
             value("TERMINATION_GRACE_PERIOD_SECONDS", "30"),
         ];
-        env.extend(self.object.annotation("sidecar.istio.io/logLevel").map(|level| value("RUST_LOG", level)));
-        env.extend(self.template.env.iter().map(|(name, text)| value(name, text)));
+        env.extend(
+            self.object
+                .annotation("sidecar.istio.io/logLevel")
+                .map(|level| value("RUST_LOG", level)),
+        );
+        env.extend(
+            self.template
+                .env
+                .iter()
+                .map(|(name, text)| value(name, text)),
+        );
         env
     }
 }
@@ -349,7 +377,10 @@ fn probe(period: i32, failures: i32) -> Probe {
 fn restricted() -> SecurityContext {
     SecurityContext {
         allow_privilege_escalation: Some(false),
-        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+        capabilities: Some(Capabilities {
+            drop: Some(vec!["ALL".to_owned()]),
+            add: None,
+        }),
         privileged: Some(false),
         read_only_root_filesystem: Some(true),
         run_as_group: Some(USER),

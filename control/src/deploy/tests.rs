@@ -25,13 +25,18 @@ fn gateway(metadata: &str, spec: &str) -> String {
 fn deployed(text: &str) -> BTreeMap<String, Value> {
     let (translator, _) = translate(text);
     let manifests = translator.manifests().into_values().flatten();
-    manifests.map(|manifest| (manifest["kind"].as_str().unwrap().to_owned(), manifest)).collect()
+    manifests
+        .map(|manifest| (manifest["kind"].as_str().unwrap().to_owned(), manifest))
+        .collect()
 }
 
 #[test]
 fn everything_belongs_to_its_gateway() {
     let manifests = deployed(&gateway("name: w", ""));
-    assert_eq!(manifests.keys().collect::<Vec<_>>(), ["Deployment", "Service", "ServiceAccount"]);
+    assert_eq!(
+        manifests.keys().collect::<Vec<_>>(),
+        ["Deployment", "Service", "ServiceAccount"]
+    );
     for manifest in manifests.values() {
         let metadata = &manifest["metadata"];
         assert_eq!(metadata["namespace"], "a");
@@ -53,13 +58,20 @@ fn names_are_dns_labels() {
     let long = "a-rather-long-waypoint-name-that-goes-on-and-on-beyond-sixty-three";
     for name in [long, "with.dot"] {
         let manifests = deployed(&gateway(&format!("name: {name}"), ""));
-        let service = manifests["Service"]["metadata"]["name"].as_str().unwrap().to_owned();
+        let service = manifests["Service"]["metadata"]["name"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         assert!(service.len() <= 63 && !service.contains('.'), "{service}");
-        let label = &manifests["Service"]["spec"]["selector"]["gateway.networking.k8s.io/gateway-name"];
+        let label =
+            &manifests["Service"]["spec"]["selector"]["gateway.networking.k8s.io/gateway-name"];
         assert!(label.as_str().unwrap().len() <= 63);
     }
     assert_eq!(gateway_label("with.dot"), "with.dot");
-    assert_ne!(gateway_label(&format!("{long}-a")), gateway_label(&format!("{long}-b")));
+    assert_ne!(
+        gateway_label(&format!("{long}-a")),
+        gateway_label(&format!("{long}-b"))
+    );
 }
 
 #[test]
@@ -71,29 +83,51 @@ fn names_can_be_given() {
     assert_eq!(manifests["ServiceAccount"]["metadata"]["name"], "account");
     let pod = &manifests["Deployment"]["spec"]["template"];
     assert_eq!(pod["spec"]["serviceAccountName"], "account");
-    assert_eq!(pod["metadata"]["labels"]["service.istio.io/canonical-name"], "other");
-    assert_eq!(manifests["ServiceAccount"]["metadata"]["annotations"], json!({"note": "x"}));
+    assert_eq!(
+        pod["metadata"]["labels"]["service.istio.io/canonical-name"],
+        "other"
+    );
+    assert_eq!(
+        manifests["ServiceAccount"]["metadata"]["annotations"],
+        json!({"note": "x"})
+    );
 }
 
 #[test]
 fn infrastructure_goes_before_the_gateways_own_labels() {
     let given = "infrastructure: {labels: {tier: edge, gateway.networking.k8s.io/x: v, istio.io/dataplane-mode: ambient}},";
-    let manifests = deployed(&gateway("name: w, labels: {team: red}, annotations: {note: x}", given));
+    let manifests = deployed(&gateway(
+        "name: w, labels: {team: red}, annotations: {note: x}",
+        given,
+    ));
     let labels = &manifests["Deployment"]["spec"]["template"]["metadata"]["labels"];
     assert_eq!(labels["tier"], "edge");
     assert_eq!(labels["istio.io/dataplane-mode"], "ambient");
-    assert_eq!((labels.get("team"), labels.get("gateway.networking.k8s.io/x")), (None, None));
-    assert_eq!(manifests["Deployment"]["metadata"]["annotations"]["note"], "x");
+    assert_eq!(
+        (
+            labels.get("team"),
+            labels.get("gateway.networking.k8s.io/x")
+        ),
+        (None, None)
+    );
+    assert_eq!(
+        manifests["Deployment"]["metadata"]["annotations"]["note"],
+        "x"
+    );
 
     let manifests = deployed(&gateway("name: w, labels: {team: red}", ""));
     let labels = &manifests["Deployment"]["spec"]["template"]["metadata"]["labels"];
-    assert_eq!((&labels["team"], &labels["istio.io/dataplane-mode"]), (&json!("red"), &json!("none")));
+    assert_eq!(
+        (&labels["team"], &labels["istio.io/dataplane-mode"]),
+        (&json!("red"), &json!("none"))
+    );
 }
 
 #[test]
 fn a_gateway_of_another_control_plane_is_left_alone() {
     let version = |version: &str| {
-        let annotation = format!("annotations: {{gateway.istio.io/controller-version: \"{version}\"}}");
+        let annotation =
+            format!("annotations: {{gateway.istio.io/controller-version: \"{version}\"}}");
         deployed(&gateway(&format!("name: w, {annotation}"), "")).len()
     };
     assert_eq!((version("5"), version("6"), version("x")), (3, 0, 0));
@@ -101,10 +135,18 @@ fn a_gateway_of_another_control_plane_is_left_alone() {
 
 #[test]
 fn a_gateway_with_a_service_of_its_own_is_not_deployed() {
-    let addresses = |addresses: &str| deployed(&gateway("name: w", &format!("addresses: [{addresses}],"))).len();
-    assert_eq!(addresses("{type: Hostname, value: mine.a.svc.cluster.local}"), 0);
+    let addresses = |addresses: &str| {
+        deployed(&gateway("name: w", &format!("addresses: [{addresses}],"))).len()
+    };
+    assert_eq!(
+        addresses("{type: Hostname, value: mine.a.svc.cluster.local}"),
+        0
+    );
     assert_eq!(addresses("{type: IPAddress, value: 10.2.0.77}"), 3);
-    assert_eq!(addresses("{type: IPAddress, value: 10.2.0.77}, {type: IPAddress, value: 10.2.0.78}"), 0);
+    assert_eq!(
+        addresses("{type: IPAddress, value: 10.2.0.77}, {type: IPAddress, value: 10.2.0.78}"),
+        0
+    );
 }
 
 #[test]
@@ -119,10 +161,21 @@ fn ports_are_readiness_and_each_listener_once() {
         .iter()
         .map(|port| {
             let text = |field: &str| port[field].as_str().unwrap();
-            (text("name"), port["port"].as_i64().unwrap(), text("appProtocol"))
+            (
+                text("name"),
+                port["port"].as_i64().unwrap(),
+                text("appProtocol"),
+            )
         })
         .collect();
-    assert_eq!(ports, [("status-port", 15021, "tcp"), ("mesh", 15008, "hbone"), ("web", 8080, "http")]);
+    assert_eq!(
+        ports,
+        [
+            ("status-port", 15021, "tcp"),
+            ("mesh", 15008, "hbone"),
+            ("web", 8080, "http")
+        ]
+    );
 }
 
 struct Temporary(PathBuf);
@@ -141,8 +194,9 @@ fn folder(name: &str) -> (Temporary, Folder) {
 
 fn files(folder: &Temporary) -> Vec<String> {
     let entries = fs::read_dir(folder.0.join("generated")).unwrap();
-    let mut names: Vec<String> =
-        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -167,9 +221,16 @@ fn what_is_stale_goes_when_control_comes_back() {
     let (path, folder) = folder("stale");
     let key = |name| Key::new(GATEWAY, "a", name);
     let manifest = json!({"kind": "Service"});
-    folder.put(&key("gone"), std::slice::from_ref(&manifest)).unwrap();
+    folder
+        .put(&key("gone"), std::slice::from_ref(&manifest))
+        .unwrap();
     fs::write(path.0.join("generated/.gateway_a_gone.json"), "half").unwrap();
-    folder.restore(&BTreeMap::from([(key("w"), vec![manifest]), (key("none"), vec![])])).unwrap();
+    folder
+        .restore(&BTreeMap::from([
+            (key("w"), vec![manifest]),
+            (key("none"), vec![]),
+        ]))
+        .unwrap();
     assert_eq!(files(&path), ["gateway_a_w.json"]);
 }
 
@@ -181,7 +242,9 @@ fn a_file_that_would_not_change_is_not_touched() {
     folder.put(&key, &manifests).unwrap();
     let inode = || {
         use std::os::unix::fs::MetadataExt;
-        fs::metadata(path.0.join("generated/gateway_a_w.json")).unwrap().ino()
+        fs::metadata(path.0.join("generated/gateway_a_w.json"))
+            .unwrap()
+            .ino()
     };
     let first = inode();
     folder.put(&key, &manifests).unwrap();

@@ -8,15 +8,17 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{
-    AUTHORIZATION_POLICY, ENDPOINT_SLICE, Fact, FactId, GATEWAY, GATEWAY_CLASS, Labels,
-    NODE, PEER_AUTHENTICATION, POD, SERVICE, WASM_PLUGIN,
+    AUTHORIZATION_POLICY, ENDPOINT_SLICE, Fact, FactId, GATEWAY, GATEWAY_CLASS, Labels, NODE,
+    PEER_AUTHENTICATION, POD, SERVICE, WASM_PLUGIN,
 };
 use crate::object::{Key, Kind, Object};
 use crate::translate::{names, route};
 
 /// Returns the facts that `object` stands behind.
 pub(crate) fn postings(object: &Object) -> BTreeSet<FactId> {
-    let Key { kind, namespace, .. } = &object.key;
+    let Key {
+        kind, namespace, ..
+    } = &object.key;
     let mut facts = BTreeSet::from([
         Fact::OfKind(kind).into(),
         Fact::InNamespace(kind, namespace).into(),
@@ -47,7 +49,10 @@ fn words<'a>((key, value): (&'a String, &'a String)) -> (&'a str, &'a str) {
 /// Whether all labels of a selector are among `labels`. An empty selector selects nothing: for a
 /// Service it means endpoints by hand, for a policy that it has no selector.
 pub(crate) fn selects(selector: &Labels, labels: &Labels) -> bool {
-    !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+    !selector.is_empty()
+        && selector
+            .iter()
+            .all(|(key, value)| labels.get(key) == Some(value))
 }
 
 /// Returns the labels that an object selects pods by; `None` if it has no selector.
@@ -72,15 +77,31 @@ fn attached_to(object: &Object) -> Vec<Key> {
     let namespace = &object.key.namespace;
     if *kind == ENDPOINT_SLICE {
         let service = object.label(names::SERVICE_NAME);
-        return service.map(|name| Key::new(SERVICE, namespace, name)).into_iter().collect();
+        return service
+            .map(|name| Key::new(SERVICE, namespace, name))
+            .into_iter()
+            .collect();
     }
     if *kind == GATEWAY {
-        let class = object.value.pointer("/spec/gatewayClassName").and_then(Value::as_str);
-        return class.map(|name| Key::new(GATEWAY_CLASS, "", name)).into_iter().collect();
+        let class = object
+            .value
+            .pointer("/spec/gatewayClassName")
+            .and_then(Value::as_str);
+        return class
+            .map(|name| Key::new(GATEWAY_CLASS, "", name))
+            .into_iter()
+            .collect();
     }
     if route::KINDS.contains(kind) {
-        let parents = object.value.pointer("/spec/parentRefs").and_then(Value::as_array);
-        return parents.into_iter().flatten().filter_map(|parent| reference(parent, namespace)).collect();
+        let parents = object
+            .value
+            .pointer("/spec/parentRefs")
+            .and_then(Value::as_array);
+        return parents
+            .into_iter()
+            .flatten()
+            .filter_map(|parent| reference(parent, namespace))
+            .collect();
     }
     Vec::new()
 }
@@ -88,7 +109,11 @@ fn attached_to(object: &Object) -> Vec<Key> {
 fn reference(parent: &Value, namespace: &str) -> Option<Key> {
     let text = |field: &str| parent.get(field).and_then(Value::as_str);
     let kind = Kind::read(&format!("{}/", text("group")?), text("kind")?);
-    Some(Key::new(kind, text("namespace").unwrap_or(namespace), text("name")?))
+    Some(Key::new(
+        kind,
+        text("namespace").unwrap_or(namespace),
+        text("name")?,
+    ))
 }
 
 /// Whether anything about an object has changed that could matter to anyone but its reader: its
@@ -105,8 +130,14 @@ pub(crate) fn matters(old: &Object, new: &Object) -> bool {
         return true;
     }
     let part = |pointer: &str| {
-        let old = old.status.as_deref().and_then(|status| status.pointer(pointer));
-        old != new.status.as_deref().and_then(|status| status.pointer(pointer))
+        let old = old
+            .status
+            .as_deref()
+            .and_then(|status| status.pointer(pointer));
+        old != new
+            .status
+            .as_deref()
+            .and_then(|status| status.pointer(pointer))
     };
     match () {
         () if *kind == POD => part(""),

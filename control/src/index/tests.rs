@@ -46,16 +46,37 @@ fn a_change_alters_what_an_object_stands_behind_and_no_more() {
     let object = Fact::Object(key);
     assert_eq!(
         first,
-        sorted([object, of_kind, in_namespace, labelled("app", "x"), labelled("tier", "up")])
+        sorted([
+            object,
+            of_kind,
+            in_namespace,
+            labelled("app", "x"),
+            labelled("tier", "up")
+        ])
     );
-    let second = altered(&mut index, &Change::Modified { old, new: new.clone() });
-    assert_eq!(second, sorted([object, labelled("tier", "up"), labelled("tier", "down")]));
+    let second = altered(
+        &mut index,
+        &Change::Modified {
+            old,
+            new: new.clone(),
+        },
+    );
+    assert_eq!(
+        second,
+        sorted([object, labelled("tier", "up"), labelled("tier", "down")])
+    );
     assert_eq!(index.behind(labelled("tier", "up").into()).len(), 0);
     assert_eq!(index.behind(labelled("tier", "down").into()).len(), 1);
     let third = altered(&mut index, &Change::Deleted(new.clone()));
     assert_eq!(
         third,
-        sorted([object, of_kind, in_namespace, labelled("app", "x"), labelled("tier", "down")])
+        sorted([
+            object,
+            of_kind,
+            in_namespace,
+            labelled("app", "x"),
+            labelled("tier", "down")
+        ])
     );
     assert!(index.find(key).is_none() && index.behind(of_kind.into()).is_empty());
     assert!(index.apply(&Change::Deleted(new)).is_none());
@@ -81,9 +102,15 @@ fn a_selector_is_found_by_the_first_of_its_labels() {
     assert_eq!(index.behind(fact.into()).len(), 1);
     let selector = selector_of(&service).unwrap();
     let labels = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect::<Labels>()
+        pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect::<Labels>()
     };
-    assert!(selects(&selector, &labels(&[("app", "x"), ("tier", "up"), ("more", "z")])));
+    assert!(selects(
+        &selector,
+        &labels(&[("app", "x"), ("tier", "up"), ("more", "z")])
+    ));
     assert!(!selects(&selector, &labels(&[("app", "x")])));
     assert!(!selects(&Labels::new(), &labels(&[("app", "x")])));
 }
@@ -114,7 +141,11 @@ fn routes_slices_and_gateways_are_found_by_what_they_are_attached_to() {
         (ENDPOINT_SLICE, &service),
         (GATEWAY, &class),
     ] {
-        assert_eq!(index.behind(Fact::AttachedTo(&kind, to).into()).len(), 1, "{kind} {to}");
+        assert_eq!(
+            index.behind(Fact::AttachedTo(&kind, to).into()).len(),
+            1,
+            "{kind} {to}"
+        );
     }
 }
 
@@ -129,10 +160,16 @@ fn a_kubelet_that_writes_to_its_node_is_no_news() {
     let (first, beat, moved) = (node("a: b", "1"), node("a: b", "2"), node("a: c", "2"));
     let mut index = Index::default();
     index.apply(&Change::Added(first.clone()));
-    let change = Change::Modified { old: first, new: beat.clone() };
+    let change = Change::Modified {
+        old: first,
+        new: beat.clone(),
+    };
     assert_eq!(altered(&mut index, &change), []);
     assert!(index.find(&beat.key).unwrap().annotation("beat") == Some("2"));
-    let change = Change::Modified { old: beat, new: moved };
+    let change = Change::Modified {
+        old: beat,
+        new: moved,
+    };
     assert_eq!(altered(&mut index, &change).len(), 1);
 }
 

@@ -16,6 +16,8 @@ pub struct Mismatch {
     pub field: FieldPath,
     /// What is wrong with it.
     pub what: String,
+    /// What to do about it; empty if that is plain.
+    pub remedy: &'static str,
 }
 
 /// Decodes `value` into `T`; the fields that `T` does not know are returned beside it.
@@ -58,28 +60,27 @@ fn ignored_path(path: &serde_ignored::Path<'_>) -> FieldPath {
 /// Words serde's message without the names of our types.
 fn mismatch(value: &Value, path: &FieldPath, message: &str) -> Mismatch {
     if let Some(name) = quoted_after(message, "missing field ") {
-        return Mismatch { field: path.key(name), what: "is required".to_owned() };
+        return Mismatch { field: path.key(name), what: "is required".to_owned(), remedy: "add it" };
     }
     if let Some(name) = quoted_after(message, "unknown variant ") {
         // The value itself is not always the last step that was tracked.
         let field = holder_of(value, path, name);
         let known = message.split_once("expected ").map_or("", |(_, known)| known);
         let known = known.trim_start_matches("one of ").replace('`', "\"");
-        return Mismatch { field, what: format!("is \"{name}\", must be one of {known}") };
+        let what = format!("is \"{name}\", must be one of {known}");
+        return Mismatch { field, what, remedy: "use one of them" };
     }
-    if let Some((found, expected)) =
-        message.strip_prefix("invalid type: ").and_then(|rest| rest.split_once(", expected "))
-    {
-        let what = format!("is {}, must be {}", found_word(found), expected_word(expected));
-        return Mismatch { field: path.clone(), what };
-    }
-    if let Some((found, expected)) =
-        message.strip_prefix("invalid value: ").and_then(|rest| rest.split_once(", expected "))
-    {
-        let what = format!("is {}, must be {}", found_word(found), expected_word(expected));
-        return Mismatch { field: path.clone(), what };
-    }
-    Mismatch { field: path.clone(), what: format!("does not fit: {message}") }
+    let invalid =
+        message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let Some((found, expected)) = invalid.and_then(|rest| rest.split_once(", expected ")) else {
+        let what = format!("does not fit: {message}");
+        return Mismatch { field: path.clone(), what, remedy: "" };
+    };
+    let (found, expected) = (found_word(found), expected_word(expected));
+    // `version: 1` and `enabled: yes` are no strings in YAML.
+    let is_unquoted = found.starts_with("the number") || found.starts_with("the boolean");
+    let remedy = if expected == "a string" && is_unquoted { "write it in quotes" } else { "" };
+    Mismatch { field: path.clone(), what: format!("is {found}, must be {expected}"), remedy }
 }
 
 fn quoted_after<'m>(message: &'m str, prefix: &str) -> Option<&'m str> {
@@ -121,7 +122,8 @@ fn expected_word(expected: &str) -> String {
     match word {
         _ if numbers.contains(&word) => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),
-        "a string" | "string" | "str" => "a string".to_owned(),
+        // Serde reads an enum from either.
+        "a string" | "string" | "str" | "string or map" => "a string".to_owned(),
         "a boolean" | "bool" => "true or false".to_owned(),
         "a sequence" => "a list".to_owned(),
         "a map" => "a map".to_owned(),

@@ -86,11 +86,18 @@ impl FieldPath {
         hasher.finish()
     }
 
-    fn push(&mut self, segment: Segment) {
-        self.0.push(segment);
+    /// Goes into the field `key` of the map at this path.
+    pub(crate) fn enter_key(&mut self, key: &str) {
+        self.0.push(Segment::Key(key.into()));
     }
 
-    fn pop(&mut self) {
+    /// Goes into the item `index` of the list at this path.
+    pub(crate) fn enter_index(&mut self, index: usize) {
+        self.0.push(Segment::Index(index));
+    }
+
+    /// Goes one step up.
+    pub(crate) fn leave(&mut self) {
         self.0.pop();
     }
 }
@@ -118,15 +125,15 @@ impl From<&str> for FieldPath {
         while !rest.is_empty() {
             if let Some(inner) = rest.strip_prefix('[') {
                 let (item, after) = inner.split_once(']').unwrap_or((inner, ""));
-                path.push(match item.parse() {
-                    Ok(index) => Segment::Index(index),
-                    Err(_) => Segment::Key(item.into()),
-                });
+                match item.parse() {
+                    Ok(index) => path.enter_index(index),
+                    Err(_) => path.enter_key(item),
+                }
                 rest = after.strip_prefix('.').unwrap_or(after);
             } else {
                 let end = rest.find(['.', '[']).unwrap_or(rest.len());
                 let (key, after) = rest.split_at(end);
-                path.push(Segment::Key(key.into()));
+                path.enter_key(key);
                 rest = after.strip_prefix('.').unwrap_or(after);
             }
         }
@@ -156,23 +163,23 @@ fn walk<'v>(
     match (step, node) {
         (Step::Key(key), Value::Object(map)) => {
             if let Some(child) = map.get(*key) {
-                path.push(Segment::Key((*key).into()));
+                path.enter_key(key);
                 walk(child, rest, path, found);
-                path.pop();
+                path.leave();
             }
         }
         (Step::Items, Value::Array(items)) => {
             for (index, child) in items.iter().enumerate() {
-                path.push(Segment::Index(index));
+                path.enter_index(index);
                 walk(child, rest, path, found);
-                path.pop();
+                path.leave();
             }
         }
         (Step::Values, Value::Object(map)) => {
             for (key, child) in map {
-                path.push(Segment::Key(key.as_str().into()));
+                path.enter_key(key);
                 walk(child, rest, path, found);
-                path.pop();
+                path.leave();
             }
         }
         _ => {}

@@ -28,13 +28,9 @@ impl LineTable {
         Self { start, fields: Box::default() }
     }
 
-    /// A table of all `fields` of a document that begins at `start`.
-    pub fn new<'p>(
-        start: Position,
-        fields: impl IntoIterator<Item = (&'p FieldPath, Position)>,
-    ) -> Self {
-        let mut fields: Vec<_> =
-            fields.into_iter().map(|(path, position)| (path.fingerprint(), position)).collect();
+    /// A table of all `fields`, by the fingerprints of their paths, of a document that begins at
+    /// `start`.
+    pub fn new(start: Position, mut fields: Vec<(u64, Position)>) -> Self {
         fields.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
         Self { start, fields: fields.into() }
     }
@@ -73,7 +69,8 @@ mod tests {
     #[test]
     fn a_field_that_is_missing_stands_where_its_parent_does() {
         let (spec, port) = (FieldPath::from("spec"), FieldPath::from("spec.ports[0]"));
-        let table = LineTable::new(at(1), [(&port, at(9)), (&spec, at(5))]);
+        let fields = vec![(port.fingerprint(), at(9)), (spec.fingerprint(), at(5))];
+        let table = LineTable::new(at(1), fields);
         assert_eq!(table.locate(&FieldPath::from("spec.ports[0]")), at(9));
         assert_eq!(table.locate(&FieldPath::from("spec.ports[0].name")), at(9));
         assert_eq!(table.locate(&FieldPath::from("spec.type")), at(5));

@@ -5,9 +5,7 @@ use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
 
 use super::{Condition, Judged, ListenerStatus, Note, Status, Truth, Words, wording};
 use crate::object::Object;
-use crate::translate::gateway::{
-    Front, PARAMETERS, Role, Unreachable, parameters, role_of_class,
-};
+use crate::translate::gateway::{Front, PARAMETERS, Role, Unreachable, parameters, role_of_class};
 use crate::translate::names;
 use crate::translate::waypoint::is_mesh;
 
@@ -28,14 +26,18 @@ pub(crate) fn gateway_class(object: &Object, class: &GatewayClass) -> Option<Jud
     let mut notes = Vec::new();
     let accepted = match role_of_class(class) {
         Role::Foreign => return None,
-        Role::Waypoint => {
-            condition(ACCEPTED, (Truth::True, "Accepted"), wording::CLASS_ACCEPTED.to_owned())
-        }
-        Role::Remote => {
-            condition(ACCEPTED, (Truth::True, "Accepted"), wording::CLASS_REMOTE.to_owned())
-        }
+        Role::Waypoint => condition(
+            ACCEPTED,
+            (Truth::True, "Accepted"),
+            wording::gateway::CLASS_ACCEPTED.to_owned(),
+        ),
+        Role::Remote => condition(
+            ACCEPTED,
+            (Truth::True, "Accepted"),
+            wording::gateway::CLASS_REMOTE.to_owned(),
+        ),
         Role::Ingress => {
-            let words = wording::ingress_not_served();
+            let words = wording::gateway::ingress_not_served();
             let message = words.to_string();
             // The class itself is always there; only one that somebody wrote is worth a word.
             if *object.key.name != *names::INGRESS_CLASS {
@@ -44,8 +46,11 @@ pub(crate) fn gateway_class(object: &Object, class: &GatewayClass) -> Option<Jud
             condition(ACCEPTED, (Truth::False, "Unsupported"), message)
         }
     };
-    let version =
-        condition(SUPPORTED_VERSION, (Truth::True, SUPPORTED_VERSION), wording::VERSION.to_owned());
+    let version = condition(
+        SUPPORTED_VERSION,
+        (Truth::True, SUPPORTED_VERSION),
+        wording::gateway::VERSION.to_owned(),
+    );
     let status = Status {
         conditions: vec![accepted, version],
         // Features of a mesh are those of XMesh; a waypoint's class has none of a gateway's.
@@ -56,35 +61,48 @@ pub(crate) fn gateway_class(object: &Object, class: &GatewayClass) -> Option<Jud
 }
 
 /// Judges a Gateway; `None` if it is another controller's.
-pub(crate) fn gateway(object: &Object, gateway: &Gateway, role: Role, front: &Front) -> Option<Judged> {
+pub(crate) fn gateway(
+    object: &Object,
+    gateway: &Gateway,
+    role: Role,
+    front: &Front,
+) -> Option<Judged> {
     let spec = &gateway.spec;
     match role {
         Role::Foreign => None,
         Role::Ingress => Some(not_served(object)),
         Role::Remote => Some(remote(object, front)),
-        Role::Waypoint => {
-            Some(waypoint(object, &spec.listeners, parameters(spec), front))
-        }
+        Role::Waypoint => Some(waypoint(object, &spec.listeners, parameters(spec), front)),
     }
 }
 
 fn not_served(object: &Object) -> Judged {
-    let words = wording::ingress_not_served();
-    let refused = |kind| Condition::new(object, kind, (Truth::False, "NotServed"), words.to_string());
+    let words = wording::gateway::ingress_not_served();
+    let refused =
+        |kind| Condition::new(object, kind, (Truth::False, "NotServed"), words.to_string());
     let conditions = vec![refused(ACCEPTED), refused(PROGRAMMED)];
-    let status = Status { conditions, ..Status::default() };
+    let status = Status {
+        conditions,
+        ..Status::default()
+    };
     (status, vec![Note::new("spec.gatewayClassName", words)])
 }
 
 fn remote(object: &Object, front: &Front) -> Judged {
-    let condition = |kind, reason, message: &str| {
-        Condition::new(object, kind, (Truth::True, reason), message)
-    };
+    let condition =
+        |kind, reason, message: &str| Condition::new(object, kind, (Truth::True, reason), message);
     let conditions = vec![
-        condition(ACCEPTED, "Accepted", wording::GATEWAY_ACCEPTED),
-        condition(PROGRAMMED, "Programmed", wording::GATEWAY_REMOTE),
+        condition(ACCEPTED, "Accepted", wording::gateway::GATEWAY_ACCEPTED),
+        condition(PROGRAMMED, "Programmed", wording::gateway::GATEWAY_REMOTE),
     ];
-    (Status { conditions, addresses: addresses(front), ..Status::default() }, Vec::new())
+    (
+        Status {
+            conditions,
+            addresses: addresses(front),
+            ..Status::default()
+        },
+        Vec::new(),
+    )
 }
 
 fn waypoint(
@@ -96,31 +114,38 @@ fn waypoint(
     let (listeners, mut notes) = listeners(object, given);
     if parameters == Some(PARAMETERS) {
         let field = "spec.infrastructure.parametersRef";
-        notes.push(Note::new(field, wording::parameters_not_applied()));
+        notes.push(Note::new(field, wording::gateway::parameters_not_applied()));
     }
-    let accepted = match refusal(parameters, front) {
-        Some((reason, field, words)) => {
-            let message = words.to_string();
-            notes.push(Note::new(field, words));
-            Condition::new(object, ACCEPTED, (Truth::False, reason), message)
-        }
-        None => {
-            let (state, message) = accepted(given);
-            Condition::new(object, ACCEPTED, state, message)
-        }
+    let accepted = if let Some((reason, field, words)) = refusal(parameters, front) {
+        let message = words.to_string();
+        notes.push(Note::new(field, words));
+        Condition::new(object, ACCEPTED, (Truth::False, reason), message)
+    } else {
+        let (state, message) = accepted(given);
+        Condition::new(object, ACCEPTED, state, message)
     };
     let programmed = match &front.unreachable {
         None => {
-            let message = wording::programmed(&front.assigned);
+            let message = wording::gateway::programmed(&front.assigned);
             Condition::new(object, PROGRAMMED, (Truth::True, "Programmed"), message)
         }
         Some(missing) => {
-            let message = wording::unreachable(missing).to_string();
-            Condition::new(object, PROGRAMMED, (Truth::False, unreachable(missing)), message)
+            let message = wording::gateway::unreachable(missing).to_string();
+            Condition::new(
+                object,
+                PROGRAMMED,
+                (Truth::False, unreachable(missing)),
+                message,
+            )
         }
     };
     let state = (Truth::True, RESOLVED_REFS);
-    let resolved = Condition::new(object, RESOLVED_REFS, state, wording::REFERENCES_RESOLVED);
+    let resolved = Condition::new(
+        object,
+        RESOLVED_REFS,
+        state,
+        wording::route::REFERENCES_RESOLVED,
+    );
     let is_refused = matches!(front.unreachable, Some(Unreachable::Unsupported(_)));
     let status = Status {
         conditions: vec![accepted, programmed, resolved],
@@ -140,7 +165,10 @@ fn listeners(object: &Object, given: &[GatewayListeners]) -> (Vec<ListenerStatus
         let is_good = is_mesh(found) && !has_mesh;
         has_mesh |= is_good;
         if !is_good {
-            notes.push(Note::new(format!("spec.listeners[{index}]"), wording::listener(found)));
+            notes.push(Note::new(
+                format!("spec.listeners[{index}]"),
+                wording::gateway::listener(found),
+            ));
         }
         listeners.push(listener(object, found, is_good));
     }
@@ -156,11 +184,13 @@ fn refusal(
         (Some((group, kind)), _) if (group, kind) != PARAMETERS => Some((
             "InvalidParameters",
             "spec.infrastructure.parametersRef",
-            wording::parameters(group, kind),
+            wording::gateway::parameters(group, kind),
         )),
-        (_, Some(Unreachable::Unsupported(addresses))) => {
-            Some(("UnsupportedAddress", "spec.addresses", wording::addresses(addresses)))
-        }
+        (_, Some(Unreachable::Unsupported(addresses))) => Some((
+            "UnsupportedAddress",
+            "spec.addresses",
+            wording::gateway::addresses(addresses),
+        )),
         _ => None,
     }
 }
@@ -169,21 +199,36 @@ fn refusal(
 /// its ports and reached at HBONE's (scenarios 14 and 16).
 fn accepted(listeners: &[GatewayListeners]) -> ((Truth, &'static str), &'static str) {
     let is_known = |listener: &&GatewayListeners| {
-        matches!(listener.protocol.as_str(), names::HBONE | "HTTP" | "HTTPS" | "TLS" | "TCP" | "UDP")
+        matches!(
+            listener.protocol.as_str(),
+            names::HBONE | "HTTP" | "HTTPS" | "TLS" | "TCP" | "UDP"
+        )
     };
     match listeners.iter().filter(is_known).count() {
-        n if n == listeners.len() => ((Truth::True, "Accepted"), wording::GATEWAY_ACCEPTED),
-        0 => ((Truth::False, "ListenersNotValid"), wording::LISTENERS_NONE),
-        _ => ((Truth::True, "ListenersNotValid"), wording::LISTENERS_SOME),
+        n if n == listeners.len() => (
+            (Truth::True, "Accepted"),
+            wording::gateway::GATEWAY_ACCEPTED,
+        ),
+        0 => (
+            (Truth::False, "ListenersNotValid"),
+            wording::gateway::LISTENERS_NONE,
+        ),
+        _ => (
+            (Truth::True, "ListenersNotValid"),
+            wording::gateway::LISTENERS_SOME,
+        ),
     }
 }
 
 fn listener(object: &Object, found: &GatewayListeners, is_good: bool) -> ListenerStatus {
     let condition = |kind, state, message: String| Condition::new(object, kind, state, message);
-    let fine = |kind, state| condition(kind, state, wording::LISTENER_FINE.to_owned());
-    let refused = || wording::listener(found).to_string();
+    let fine = |kind, state| condition(kind, state, wording::gateway::LISTENER_FINE.to_owned());
+    let refused = || wording::gateway::listener(found).to_string();
     let (accepted, programmed) = if is_good {
-        (fine(ACCEPTED, (Truth::True, "Accepted")), fine(PROGRAMMED, (Truth::True, PROGRAMMED)))
+        (
+            fine(ACCEPTED, (Truth::True, "Accepted")),
+            fine(PROGRAMMED, (Truth::True, PROGRAMMED)),
+        )
     } else {
         (
             condition(ACCEPTED, (Truth::False, "UnsupportedProtocol"), refused()),

@@ -1,7 +1,7 @@
 //! Policies and plugins: who enforces them, and which of them nobody does.
 //!
-//! istiod says something about AuthorizationPolicies only; PeerAuthentication and WasmPlugin get
-//! conditions of the same types here.
+//! istiod says something about policies of authorization only; PeerAuthentication and WasmPlugin
+//! get conditions of the same types here.
 
 use super::{Condition, Judged, Note, Status, Truth, Words, wording};
 use crate::index::PEER_AUTHENTICATION;
@@ -22,15 +22,39 @@ pub(super) const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
 
 type State = (Truth, &'static str);
 
-fn judged(object: &Object, kind: &'static str, state: State, message: String, notes: Vec<Note>) -> Judged {
+fn judged(
+    object: &Object,
+    kind: &'static str,
+    state: State,
+    message: String,
+    notes: Vec<Note>,
+) -> Judged {
     let conditions = vec![Condition::new(object, kind, state, message)];
-    (Status { conditions, ..Status::default() }, notes)
+    (
+        Status {
+            conditions,
+            ..Status::default()
+        },
+        notes,
+    )
 }
 
 /// Judges a policy or plugin that is in force nowhere, for one reason that is worth a warning.
-fn without_effect(object: &Object, kind: &'static str, reason: &'static str, field: &str, words: Words) -> Judged {
+fn without_effect(
+    object: &Object,
+    kind: &'static str,
+    reason: &'static str,
+    field: &str,
+    words: Words,
+) -> Judged {
     let message = words.to_string();
-    judged(object, kind, (Truth::False, reason), message, vec![Note::new(field, words)])
+    judged(
+        object,
+        kind,
+        (Truth::False, reason),
+        message,
+        vec![Note::new(field, words)],
+    )
 }
 
 /// Judges an AuthorizationPolicy; `converted` is what ztunnels are told, if they are told.
@@ -43,7 +67,10 @@ pub(crate) fn authorization_policy(
     if has_targets(spec) {
         let (state, message, mut notes) = attached(object, targets);
         if spec.action == Action::Custom {
-            notes.push(Note::new("spec.provider.name", wording::unknown_provider()));
+            notes.push(Note::new(
+                "spec.provider.name",
+                wording::policy::unknown_provider(),
+            ));
         }
         return judged(object, WAYPOINT_ACCEPTED, state, message, notes);
     }
@@ -52,22 +79,40 @@ pub(crate) fn authorization_policy(
     };
     let Some(converted) = converted else {
         return match spec.action {
-            Action::Audit => unsupported("spec.action", wording::action_at_ztunnel("AUDIT")),
-            Action::Custom => unsupported("spec.action", wording::action_at_ztunnel("CUSTOM")),
-            Action::Allow | Action::Deny => {
-                unsupported("metadata.annotations[istio.io/dry-run]", wording::dry_run_at_ztunnel())
+            Action::Audit => {
+                unsupported("spec.action", wording::policy::action_at_ztunnel("AUDIT"))
             }
+            Action::Custom => {
+                unsupported("spec.action", wording::policy::action_at_ztunnel("CUSTOM"))
+            }
+            Action::Allow | Action::Deny => unsupported(
+                "metadata.annotations[istio.io/dry-run]",
+                wording::policy::dry_run_at_ztunnel(),
+            ),
         };
     };
     if converted.dropped.is_empty() {
-        let message = wording::AT_ZTUNNEL.to_owned();
-        return judged(object, ZTUNNEL_ACCEPTED, (Truth::True, "Accepted"), message, Vec::new());
+        let message = wording::policy::AT_ZTUNNEL.to_owned();
+        return judged(
+            object,
+            ZTUNNEL_ACCEPTED,
+            (Truth::True, "Accepted"),
+            message,
+            Vec::new(),
+        );
     }
     let is_allow = spec.action == Action::Allow;
-    let words = wording::dropped_at_ztunnel(&converted.dropped, is_allow, converted.never_matches);
+    let words =
+        wording::policy::dropped_at_ztunnel(&converted.dropped, is_allow, converted.never_matches);
     let message = words.to_string();
     let notes = vec![Note::new("spec.rules", words)];
-    judged(object, ZTUNNEL_ACCEPTED, (Truth::True, "UnsupportedValue"), message, notes)
+    judged(
+        object,
+        ZTUNNEL_ACCEPTED,
+        (Truth::True, "UnsupportedValue"),
+        message,
+        notes,
+    )
 }
 
 /// Judges a PeerAuthentication.
@@ -78,22 +123,34 @@ pub(crate) fn peer_authentication(
 ) -> Judged {
     let reach = peer::reach(view, object, spec);
     if reach == Reach::Nobody {
-        let words = wording::selector_in_root_namespace();
+        let words = wording::policy::selector_in_root_namespace();
         return without_effect(object, ZTUNNEL_ACCEPTED, "NoEffect", "spec.selector", words);
     }
     if let Some(winner) = older(view, object, spec, reach) {
-        let words = wording::older_wins(&winner.key);
+        let words = wording::policy::older_wins(&winner.key);
         return without_effect(object, ZTUNNEL_ACCEPTED, "Conflicted", "spec", words);
     }
     let mut notes = Vec::new();
     if reach != Reach::Workloads && !spec.port_level_mtls.is_empty() {
-        notes.push(Note::new("spec.portLevelMtls", wording::ports_without_selector()));
+        notes.push(Note::new(
+            "spec.portLevelMtls",
+            wording::policy::ports_without_selector(),
+        ));
     }
     if spec.mtls.unwrap_or_default().mode == Mode::Disable {
-        notes.push(Note::new("spec.mtls.mode", wording::disable_is_permissive()));
+        notes.push(Note::new(
+            "spec.mtls.mode",
+            wording::policy::disable_is_permissive(),
+        ));
     }
-    let message = wording::AT_ZTUNNEL.to_owned();
-    judged(object, ZTUNNEL_ACCEPTED, (Truth::True, "Accepted"), message, notes)
+    let message = wording::policy::AT_ZTUNNEL.to_owned();
+    judged(
+        object,
+        ZTUNNEL_ACCEPTED,
+        (Truth::True, "Accepted"),
+        message,
+        notes,
+    )
 }
 
 /// Returns the policy that speaks for the same workloads and counts instead.
@@ -106,11 +163,15 @@ fn older<'a>(
     let namespace = &object.key.namespace;
     let winner = if reach == Reach::Workloads {
         let same = |found: &&PeerAuthenticationSpec| found.selector == spec.selector;
-        let policies = view.in_namespace(&PEER_AUTHENTICATION, namespace).into_iter();
+        let policies = view
+            .in_namespace(&PEER_AUTHENTICATION, namespace)
+            .into_iter();
         policies
             .filter(|found| {
-                let spec = found.decoded::<PeerAuthentication>().map(|policy| &policy.spec);
-                spec.filter(same).is_some()
+                let spec = found
+                    .decoded::<PeerAuthentication>()
+                    .map(|policy| &policy.spec);
+                spec.as_ref().is_some_and(same)
             })
             .min_by_key(|found| (found.life.created, &found.key))?
     } else {
@@ -124,17 +185,25 @@ pub(crate) fn wasm_plugin(object: &Object, spec: &WasmPluginSpec, targets: &[Res
     let no_effect =
         |field: &str, words| without_effect(object, WAYPOINT_ACCEPTED, "NoEffect", field, words);
     if targets.is_empty() {
-        let field = if spec.selector.is_some() { "spec.selector" } else { "spec.targetRefs" };
-        return no_effect(field, wording::plugin_without_targets());
+        let field = if spec.selector.is_some() {
+            "spec.selector"
+        } else {
+            "spec.targetRefs"
+        };
+        return no_effect(field, wording::policy::plugin_without_targets());
     }
     if plugin::ports(spec).is_none() {
-        return no_effect("spec.match", wording::plugin_without_traffic());
+        return no_effect("spec.match", wording::policy::plugin_without_traffic());
     }
     let (state, message, mut notes) = attached(object, targets);
-    let env = spec.vm_config.iter().flat_map(|config| &config.env).enumerate();
+    let env = spec
+        .vm_config
+        .iter()
+        .flat_map(|config| &config.env)
+        .enumerate();
     for (index, _) in env.filter(|(_, variable)| variable.value_from == ValueFrom::Host) {
         let field = format!("spec.vmConfig.env[{index}].valueFrom");
-        notes.push(Note::new(field, wording::plugin_host_variable()));
+        notes.push(Note::new(field, wording::policy::plugin_host_variable()));
     }
     judged(object, WAYPOINT_ACCEPTED, state, message, notes)
 }
@@ -142,11 +211,14 @@ pub(crate) fn wasm_plugin(object: &Object, spec: &WasmPluginSpec, targets: &[Res
 /// Sums up what became of targets.
 fn attached(object: &Object, targets: &[Resolved]) -> (State, String, Vec<Note>) {
     let notes = targets.iter().enumerate().filter_map(|(index, target)| {
-        let words = wording::target(target, &object.key.namespace)?;
+        let words = wording::policy::target(target, &object.key.namespace)?;
         Some(Note::new(format!("spec.targetRefs[{index}]"), words))
     });
     let notes: Vec<Note> = notes.collect();
-    let n_bound = targets.iter().filter(|target| target.outcome.is_bound()).count();
+    let n_bound = targets
+        .iter()
+        .filter(|target| target.outcome.is_bound())
+        .count();
     let state = match targets {
         [one] => state_of(&one.outcome),
         many if n_bound == many.len() => (Truth::True, "Accepted"),
@@ -154,7 +226,11 @@ fn attached(object: &Object, targets: &[Resolved]) -> (State, String, Vec<Note>)
         _ => (Truth::False, "Invalid"),
     };
     let problems: Vec<String> = notes.iter().map(|note| note.words.to_string()).collect();
-    let message = if problems.is_empty() { wording::bound(targets) } else { problems.join("; ") };
+    let message = if problems.is_empty() {
+        wording::policy::bound(targets)
+    } else {
+        problems.join("; ")
+    };
     (state, message, notes)
 }
 

@@ -31,20 +31,32 @@ impl Status {
         }
         if let Some(addresses) = &self.addresses {
             let address = |(kind, value): &(&str, String)| json!({"type": kind, "value": value});
-            status.insert("addresses".to_owned(), addresses.iter().map(address).collect());
+            status.insert(
+                "addresses".to_owned(),
+                addresses.iter().map(address).collect(),
+            );
         }
         if let Some(listeners) = &self.listeners {
             let before = status.remove("listeners").unwrap_or(Value::Null);
-            let rendered = listeners.iter().map(|one| listener(one, &before, now)).collect();
+            let rendered = listeners
+                .iter()
+                .map(|one| listener(one, &before, now))
+                .collect();
             status.insert("listeners".to_owned(), rendered);
         }
         if let Some(parents) = &self.parents {
             let before = status.remove("parents").unwrap_or(Value::Null);
-            status.insert("parents".to_owned(), Value::Array(self::parents(parents, &before, now)));
+            status.insert(
+                "parents".to_owned(),
+                Value::Array(self::parents(parents, &before, now)),
+            );
         }
         if let Some(features) = &self.supported_features {
             let feature = |name: &&str| json!({"name": name});
-            status.insert("supportedFeatures".to_owned(), features.iter().map(feature).collect());
+            status.insert(
+                "supportedFeatures".to_owned(),
+                features.iter().map(feature).collect(),
+            );
         }
         (!status.is_empty()).then_some(Value::Object(status))
     }
@@ -52,7 +64,9 @@ impl Status {
 
 fn listener(listener: &ListenerStatus, before: &Value, now: Timestamp) -> Value {
     let old = item(before, "name", &listener.name);
-    let before = old.and_then(|old| old.get("conditions")).unwrap_or(&Value::Null);
+    let before = old
+        .and_then(|old| old.get("conditions"))
+        .unwrap_or(&Value::Null);
     let kind = |kind: &&str| json!({"group": names::GATEWAY_GROUP, "kind": kind});
     json!({
         "name": listener.name,
@@ -67,12 +81,17 @@ fn parents(parents: &[ParentStatus], before: &Value, now: Timestamp) -> Vec<Valu
     let is_ours = |entry: &Value| {
         entry.get("controllerName").and_then(Value::as_str) == Some(names::GATEWAY_CONTROLLER)
     };
-    let foreign = old.iter().filter(|entry| !is_ours(entry)).map(|entry| (*entry).clone());
+    let foreign = old
+        .iter()
+        .filter(|entry| !is_ours(entry))
+        .map(|entry| (*entry).clone());
     let ours = parents.iter().map(|parent| {
-        let same = |entry: &&&Value| {
-            is_ours(entry) && entry.get("parentRef") == Some(&parent.parent_ref)
-        };
-        let before = old.iter().find(same).and_then(|entry| entry.get("conditions"));
+        let same =
+            |entry: &&&Value| is_ours(entry) && entry.get("parentRef") == Some(&parent.parent_ref);
+        let before = old
+            .iter()
+            .find(same)
+            .and_then(|entry| entry.get("conditions"));
         json!({
             "parentRef": parent.parent_ref,
             "controllerName": names::GATEWAY_CONTROLLER,
@@ -89,7 +108,12 @@ fn conditions(new: &[Condition], before: &Value, own: &[&str], now: Timestamp) -
         let kind = condition.get("type").and_then(Value::as_str);
         kind.is_some_and(|kind| !own.contains(&kind) && !own.is_empty())
     };
-    let foreign = before.as_array().into_iter().flatten().filter(is_foreign).cloned();
+    let foreign = before
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(is_foreign)
+        .cloned();
     let rendered = new.iter().map(|condition| {
         let old = item(before, "type", condition.kind);
         render(condition, old, now)

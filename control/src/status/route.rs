@@ -10,31 +10,51 @@ const RESOLVED_WAYPOINTS: &str = "ResolvedWaypoints";
 
 /// Judges a route.
 pub(crate) fn route(object: &Object, route: &Resolved) -> Judged {
-    let mut notes: Vec<Note> = route.defects.iter().map(|defect| {
-        Note::new(defect.field.clone(), wording::problem(&defect.problem))
-    }).collect();
+    let mut notes: Vec<Note> = route
+        .defects
+        .iter()
+        .map(|defect| {
+            Note::new(
+                defect.field.clone(),
+                wording::route::problem(&defect.problem),
+            )
+        })
+        .collect();
     let mut parents = Vec::new();
     for parent in &route.parents {
         notes.extend(parent_note(parent));
         if let Some(conditions) = conditions(object, route, parent) {
-            parents.push(ParentStatus { parent_ref: parent.reference.to_json(), conditions });
+            parents.push(ParentStatus {
+                parent_ref: parent.reference.to_json(),
+                conditions,
+            });
         }
     }
-    (Status { parents: Some(parents), ..Status::default() }, notes)
+    (
+        Status {
+            parents: Some(parents),
+            ..Status::default()
+        },
+        notes,
+    )
 }
 
 fn parent_note(parent: &Parent) -> Option<Note> {
     let field = |part: &str| format!("spec.parentRefs[{}]{part}", parent.index);
     let service = format!("{}/{}", parent.namespace, parent.reference.name);
     let (part, words) = match &parent.attachment {
-        Attachment::Attached { force, .. } => ("", wording::force(force, &service)?),
-        Attachment::NotFound => (".name", wording::parent_not_found(&service)),
-        Attachment::NoPort if parent.reference.section_name.is_some() => {
-            (".sectionName", wording::parent_without_port(&parent.reference, &service))
-        }
-        Attachment::NoPort => (".port", wording::parent_without_port(&parent.reference, &service)),
-        Attachment::NoAddress => ("", wording::parent_without_address(&service)),
-        Attachment::NotOurs(group, kind) => ("", wording::parent_not_ours(group, kind)),
+        Attachment::Attached { force, .. } => ("", wording::route::force(force, &service)?),
+        Attachment::NotFound => (".name", wording::route::parent_not_found(&service)),
+        Attachment::NoPort if parent.reference.section_name.is_some() => (
+            ".sectionName",
+            wording::route::parent_without_port(&parent.reference, &service),
+        ),
+        Attachment::NoPort => (
+            ".port",
+            wording::route::parent_without_port(&parent.reference, &service),
+        ),
+        Attachment::NoAddress => ("", wording::route::parent_without_address(&service)),
+        Attachment::NotOurs(group, kind) => ("", wording::route::parent_not_ours(group, kind)),
     };
     Some(Note::new(field(part), words))
 }
@@ -47,43 +67,62 @@ fn conditions(object: &Object, route: &Resolved, parent: &Parent) -> Option<Vec<
     };
     let accepted = match &parent.attachment {
         Attachment::NotOurs(..) => return None,
-        Attachment::NotFound => refused("NoMatchingParent", wording::parent_not_found(&service)),
-        Attachment::NoPort => {
-            refused("NoMatchingParent", wording::parent_without_port(&parent.reference, &service))
-        }
-        Attachment::NoAddress => {
-            refused("UnsupportedValue", wording::parent_without_address(&service))
-        }
-        Attachment::Attached { .. } if route.is_all_bad() => {
-            condition(ACCEPTED, (Truth::False, "UnsupportedValue"), bad_rules(route))
-        }
-        Attachment::Attached { .. } => {
-            condition(ACCEPTED, (Truth::True, "Accepted"), wording::ROUTE_ACCEPTED.to_owned())
-        }
+        Attachment::NotFound => refused(
+            "NoMatchingParent",
+            wording::route::parent_not_found(&service),
+        ),
+        Attachment::NoPort => refused(
+            "NoMatchingParent",
+            wording::route::parent_without_port(&parent.reference, &service),
+        ),
+        Attachment::NoAddress => refused(
+            "UnsupportedValue",
+            wording::route::parent_without_address(&service),
+        ),
+        Attachment::Attached { .. } if route.is_all_bad() => condition(
+            ACCEPTED,
+            (Truth::False, "UnsupportedValue"),
+            bad_rules(route),
+        ),
+        Attachment::Attached { .. } => condition(
+            ACCEPTED,
+            (Truth::True, "Accepted"),
+            wording::route::ROUTE_ACCEPTED.to_owned(),
+        ),
     };
     let mut conditions = vec![accepted];
     if route.is_partly_bad() {
         let message = format!("Dropped Rule: {}", bad_rules(route));
-        conditions.push(condition(PARTIALLY_INVALID, (Truth::True, "UnsupportedValue"), message));
+        conditions.push(condition(
+            PARTIALLY_INVALID,
+            (Truth::True, "UnsupportedValue"),
+            message,
+        ));
     }
     conditions.push(match unresolved(&route.defects) {
         Some((reason, problem)) => {
-            let message = wording::problem(problem).to_string();
+            let message = wording::route::problem(problem).to_string();
             condition(RESOLVED_REFS, (Truth::False, reason), message)
         }
         None => condition(
             RESOLVED_REFS,
             (Truth::True, "ResolvedRefs"),
-            wording::REFERENCES_RESOLVED.to_owned(),
+            wording::route::REFERENCES_RESOLVED.to_owned(),
         ),
     });
     // Always True with istiod, and tools know it as such: the message tells.
     let message = match &parent.attachment {
-        Attachment::Attached { force, .. } => wording::force(force, &service)
-            .map_or_else(|| wording::WAYPOINTS_RESOLVED.to_owned(), |words| words.to_string()),
-        _ => wording::parent_not_attached(&service),
+        Attachment::Attached { force, .. } => wording::route::force(force, &service).map_or_else(
+            || wording::route::WAYPOINTS_RESOLVED.to_owned(),
+            |words| words.to_string(),
+        ),
+        _ => wording::route::parent_not_attached(&service),
     };
-    conditions.push(condition(RESOLVED_WAYPOINTS, (Truth::True, RESOLVED_WAYPOINTS), message));
+    conditions.push(condition(
+        RESOLVED_WAYPOINTS,
+        (Truth::True, RESOLVED_WAYPOINTS),
+        message,
+    ));
     Some(conditions)
 }
 
@@ -108,7 +147,13 @@ impl Resolved {
 }
 
 fn bad_rules(route: &Resolved) -> String {
-    let said = |defect: &Defect| format!("{}: {}", defect.field, wording::problem(&defect.problem));
+    let said = |defect: &Defect| {
+        format!(
+            "{}: {}",
+            defect.field,
+            wording::route::problem(&defect.problem)
+        )
+    };
     route.unsupported().map(said).collect::<Vec<_>>().join("; ")
 }
 

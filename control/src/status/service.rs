@@ -16,8 +16,14 @@ pub(crate) fn service(view: &View<'_>, object: &Object, binding: &Binding<'_>) -
         Binding::None => (None, Vec::new()),
         Binding::Bound(bound) => {
             let message = bound_message(view, object, bound);
-            let notes = bound.canary_refusal.iter().map(|refusal| canary_note(object, refusal));
-            (Some(((Truth::True, "WaypointAccepted"), message)), notes.collect())
+            let notes = bound
+                .canary_refusal
+                .iter()
+                .map(|refusal| canary_note(object, refusal));
+            (
+                Some(((Truth::True, "WaypointAccepted"), message)),
+                notes.collect(),
+            )
         }
         Binding::Refused { refusal, .. } => {
             let words = wording::refusal(refusal, &object.key.namespace);
@@ -34,14 +40,22 @@ pub(crate) fn service(view: &View<'_>, object: &Object, binding: &Binding<'_>) -
         message,
         observed_generation: None,
     });
-    (Status { conditions: condition.into_iter().collect(), ..Status::default() }, notes)
+    (
+        Status {
+            conditions: condition.into_iter().collect(),
+            ..Status::default()
+        },
+        notes,
+    )
 }
 
 /// Judges a pod, which gets no condition: its status is the kubelet's.
 pub(crate) fn pod(object: &Object, binding: &Binding<'_>) -> Vec<Note> {
     match binding {
         Binding::Refused { refusal, .. } => {
-            own_note(object, wording::refusal(refusal, &object.key.namespace)).into_iter().collect()
+            own_note(object, wording::refusal(refusal, &object.key.namespace))
+                .into_iter()
+                .collect()
         }
         Binding::None | Binding::Bound(_) => Vec::new(),
     }
@@ -50,7 +64,9 @@ pub(crate) fn pod(object: &Object, binding: &Binding<'_>) -> Vec<Note> {
 /// A warning belongs to whoever wrote the label: an object that inherits says it in its condition.
 fn own_note(object: &Object, words: super::Words) -> Option<Note> {
     let field = format!("metadata.labels[{}]", names::USE_WAYPOINT);
-    object.label(names::USE_WAYPOINT).map(|_| Note::new(field, words))
+    object
+        .label(names::USE_WAYPOINT)
+        .map(|_| Note::new(field, words))
 }
 
 fn canary_note(object: &Object, refusal: &Refusal) -> Note {

@@ -1,4 +1,4 @@
-//! AuthorizationPolicies: at ztunnels those without targets, at waypoints those with.
+//! Policies of authorization: at ztunnels those without targets, at waypoints those with.
 //!
 //! A policy is enforced at one of the two, never at both: waypoints do not look at policies
 //! without `targetRefs`, ztunnels not at those with. [`ztunnel`] and [`waypoint`] say what becomes
@@ -15,7 +15,10 @@ use crate::object::Object;
 
 /// Whether a policy only logs. A word that is no boolean is no.
 pub(crate) fn is_dry_run(object: &Object) -> bool {
-    object.annotation(names::DRY_RUN).and_then(names::parse_bool).unwrap_or(false)
+    object
+        .annotation(names::DRY_RUN)
+        .and_then(names::parse_bool)
+        .unwrap_or(false)
 }
 
 /// Whether a policy is attached to objects, which makes it a waypoint's.
@@ -24,7 +27,11 @@ pub(crate) fn has_targets(spec: &AuthorizationPolicySpec) -> bool {
 }
 
 /// Whether ztunnels are told about a policy.
-pub(crate) fn is_for_ztunnel(view: &View<'_>, object: &Object, spec: &AuthorizationPolicySpec) -> bool {
+pub(crate) fn is_for_ztunnel(
+    view: &View<'_>,
+    object: &Object,
+    spec: &AuthorizationPolicySpec,
+) -> bool {
     !has_targets(spec)
         && matches!(spec.action, Action::Allow | Action::Deny)
         && (view.settings.dry_run_at_ztunnel || !is_dry_run(object))

@@ -69,9 +69,9 @@ impl<'a> Binding<'a> {
     pub(crate) fn waypoints(&self) -> Vec<&'a Waypoint> {
         match self {
             Self::None => Vec::new(),
-            Self::Bound(bound) => {
-                std::iter::once(bound.primary).chain(bound.canary.map(|(canary, _)| canary)).collect()
-            }
+            Self::Bound(bound) => std::iter::once(bound.primary)
+                .chain(bound.canary.map(|(canary, _)| canary))
+                .collect(),
             Self::Refused { intended, .. } => intended.iter().copied().collect(),
         }
     }
@@ -98,9 +98,12 @@ pub(crate) fn bind<'a>(view: &View<'a>, object: &Object, traffic: Traffic) -> Bi
     let namespace_labels = view.namespace_labels(&object.key.namespace);
     let own = requested(object, &object.labels, &PRIMARY);
     let inherited = own.is_none();
-    let request =
-        own.or_else(|| requested(object, namespace_labels?, &PRIMARY)).flatten();
-    let Some(name) = request else { return Binding::None };
+    let request = own
+        .or_else(|| requested(object, namespace_labels?, &PRIMARY))
+        .flatten();
+    let Some(name) = request else {
+        return Binding::None;
+    };
     match lookup(view, object, &name, traffic) {
         Ok(primary) => Binding::Bound(with_canary(view, object, primary, inherited, traffic)),
         Err((Refusal::Unserved(..), _)) if inherited && traffic == Traffic::Workload => {
@@ -116,20 +119,29 @@ struct LabelPair {
     namespace: &'static str,
 }
 
-const PRIMARY: LabelPair =
-    LabelPair { name: names::USE_WAYPOINT, namespace: names::USE_WAYPOINT_NAMESPACE };
-const CANARY: LabelPair =
-    LabelPair { name: names::USE_WAYPOINT_CANARY, namespace: names::USE_WAYPOINT_CANARY_NAMESPACE };
+const PRIMARY: LabelPair = LabelPair {
+    name: names::USE_WAYPOINT,
+    namespace: names::USE_WAYPOINT_NAMESPACE,
+};
+const CANARY: LabelPair = LabelPair {
+    name: names::USE_WAYPOINT_CANARY,
+    namespace: names::USE_WAYPOINT_CANARY_NAMESPACE,
+};
 
 /// Returns the waypoint that labels ask for: `None` if they are silent, `Some(None)` if they ask
 /// for none. An empty value is a name, of a Gateway that cannot exist.
-#[expect(clippy::option_option, reason = "silence and a refusal differ: only silence inherits")]
+#[expect(
+    clippy::option_option,
+    reason = "silence and a refusal differ: only silence inherits"
+)]
 fn requested(object: &Object, labels: &Labels, pair: &LabelPair) -> Option<Option<WaypointName>> {
     let name = labels.get(pair.name)?;
     if name == names::NONE {
         return Some(None);
     }
-    let namespace = labels.get(pair.namespace).map_or(&*object.key.namespace, String::as_str);
+    let namespace = labels
+        .get(pair.namespace)
+        .map_or(&*object.key.namespace, String::as_str);
     Some(Some(WaypointName::new(namespace, name)))
 }
 
@@ -168,7 +180,11 @@ fn with_canary<'a>(
     inherited: bool,
     traffic: Traffic,
 ) -> Bound<'a> {
-    let alone = |canary_refusal| Bound { primary, canary: None, canary_refusal };
+    let alone = |canary_refusal| Bound {
+        primary,
+        canary: None,
+        canary_refusal,
+    };
     if traffic == Traffic::Workload {
         return alone(None);
     }
@@ -179,16 +195,24 @@ fn with_canary<'a>(
     let request = holders
         .into_iter()
         .find_map(|holder| Some((holder, requested(object, &holder.labels, &CANARY)?)));
-    let Some((holder, Some(name))) = request else { return alone(None) };
+    let Some((holder, Some(name))) = request else {
+        return alone(None);
+    };
     if name.name.is_empty() {
         return alone(None);
     }
     if name == primary.name {
         return alone(Some(Refusal::CanaryIsPrimary(name)));
     }
-    let Some(weight) = weight(holder) else { return alone(Some(Refusal::CanaryWeight(name))) };
+    let Some(weight) = weight(holder) else {
+        return alone(Some(Refusal::CanaryWeight(name)));
+    };
     match lookup(view, object, &name, traffic) {
-        Ok(canary) => Bound { primary, canary: Some((canary, weight)), canary_refusal: None },
+        Ok(canary) => Bound {
+            primary,
+            canary: Some((canary, weight)),
+            canary_refusal: None,
+        },
         Err((refusal, _)) => alone(Some(refusal)),
     }
 }

@@ -102,7 +102,10 @@ pub(crate) struct Front {
 pub(crate) fn front(view: &View<'_>, object: &Object, gateway: &Gateway, role: Role) -> Front {
     let mut front = match role {
         Role::Waypoint => of_services(view, object, gateway),
-        Role::Remote => Front { addresses: requested(&gateway.spec), ..Front::default() },
+        Role::Remote => Front {
+            addresses: requested(&gateway.spec),
+            ..Front::default()
+        },
         Role::Ingress | Role::Foreign => Front::default(),
     };
     if front.addresses.is_empty() {
@@ -135,12 +138,21 @@ fn of_services(view: &View<'_>, object: &Object, gateway: &Gateway) -> Front {
         })
         .collect();
     if hostnames.is_empty() && !is_managed(&gateway.spec) {
-        let values = requested(&gateway.spec).iter().map(|a| a.parts().1.to_owned()).collect();
+        let values = requested(&gateway.spec)
+            .iter()
+            .map(|a| a.parts().1.to_owned())
+            .collect();
         let unreachable = Some(Unreachable::Unsupported(values));
-        return Front { unreachable, ..Front::default() };
+        return Front {
+            unreachable,
+            ..Front::default()
+        };
     }
     let hostnames = if hostnames.is_empty() {
-        vec![view.settings.hostname(namespace, &deploy::service_name(object))]
+        vec![
+            view.settings
+                .hostname(namespace, &deploy::service_name(object)),
+        ]
     } else {
         hostnames
     };
@@ -151,7 +163,9 @@ fn of_services(view: &View<'_>, object: &Object, gateway: &Gateway) -> Front {
         }
     }
     // Addresses before host names, as clients of the API expect.
-    front.addresses.sort_by_key(|address| matches!(address, Address::Hostname(_)));
+    front
+        .addresses
+        .sort_by_key(|address| matches!(address, Address::Hostname(_)));
     front
 }
 
@@ -166,13 +180,19 @@ fn join(
         .settings
         .service_of(&hostname)
         .and_then(|(name, namespace)| view.typed::<Service>(namespace, name));
-    let Some((object, service)) = found else { return Err(Unreachable::NoService(hostname)) };
-    let Some(spec) = service.spec.as_ref() else { return Err(Unreachable::NoService(hostname)) };
+    let Some((object, service)) = found else {
+        return Err(Unreachable::NoService(hostname));
+    };
+    let Some(spec) = service.spec.as_ref() else {
+        return Err(Unreachable::NoService(hostname));
+    };
     if !has_endpoints(view, object, spec) {
         return Err(Unreachable::NoEndpoints(hostname));
     }
     let listeners = gateway.spec.listeners.iter();
-    front.assigned.extend(listeners.map(|listener| format!("{hostname}:{}", listener.port)));
+    front
+        .assigned
+        .extend(listeners.map(|listener| format!("{hostname}:{}", listener.port)));
     front.addresses.extend(cluster_ips(spec).map(Address::Ip));
     if spec.type_.as_deref() == Some("LoadBalancer") {
         let outside = load_balancer_addresses(object);
@@ -189,7 +209,9 @@ fn join(
 pub(crate) fn cluster_ips(spec: &ServiceSpec) -> impl Iterator<Item = String> {
     let many = spec.cluster_ips.clone().unwrap_or_default();
     let one = spec.cluster_ip.clone().filter(|_| many.is_empty());
-    many.into_iter().chain(one).filter(|ip| !ip.is_empty() && ip != "None")
+    many.into_iter()
+        .chain(one)
+        .filter(|ip| !ip.is_empty() && ip != "None")
 }
 
 /// Whether a Service has an endpoint, ready or not.
@@ -197,18 +219,28 @@ fn has_endpoints(view: &View<'_>, object: &Object, spec: &ServiceSpec) -> bool {
     let selector = spec.selector.clone().unwrap_or_default();
     let pods = view.selected(&POD, &object.key.namespace, &selector);
     pods.into_iter().any(|pod| workload::is_running(pod))
-        || view.attached(&ENDPOINT_SLICE, &object.key).into_iter().any(|slice| {
-            slice.decoded::<EndpointSlice>().is_some_and(|s| s.endpoints.iter().flatten().next().is_some())
-        })
+        || view
+            .attached(&ENDPOINT_SLICE, &object.key)
+            .into_iter()
+            .any(|slice| {
+                slice
+                    .decoded::<EndpointSlice>()
+                    .is_some_and(|s| s.endpoints.iter().flatten().next().is_some())
+            })
 }
 
 fn load_balancer_addresses(service: &Object) -> Vec<Address> {
-    let ingress = service.status.as_deref().and_then(|status| status.pointer("/loadBalancer/ingress"));
+    let ingress = service
+        .status
+        .as_deref()
+        .and_then(|status| status.pointer("/loadBalancer/ingress"));
     let items = ingress.and_then(Value::as_array).into_iter().flatten();
     let text = |item: &Value, field: &str| Some(item.get(field)?.as_str()?.to_owned());
     items
         .filter_map(|item| {
-            text(item, "ip").map(Address::Ip).or_else(|| text(item, "hostname").map(Address::Hostname))
+            text(item, "ip")
+                .map(Address::Ip)
+                .or_else(|| text(item, "hostname").map(Address::Hostname))
         })
         .collect()
 }
@@ -216,15 +248,26 @@ fn load_balancer_addresses(service: &Object) -> Vec<Address> {
 /// Returns the addresses that a Gateway asks for by value.
 fn requested(gateway: &GatewaySpec) -> Vec<Address> {
     let addresses = gateway.addresses.iter().flatten();
-    addresses.filter_map(|a| Address::read(a.r#type.as_deref(), a.value.as_deref())).collect()
+    addresses
+        .filter_map(|a| Address::read(a.r#type.as_deref(), a.value.as_deref()))
+        .collect()
 }
 
 /// Returns the addresses in a Gateway's status.
 fn published(object: &Object) -> Vec<Address> {
-    let addresses = object.status.as_deref().and_then(|status| status.get("addresses"));
+    let addresses = object
+        .status
+        .as_deref()
+        .and_then(|status| status.get("addresses"));
     let items = addresses.and_then(Value::as_array).into_iter().flatten();
-    let text = |item: &'_ Value, field: &str| item.get(field).and_then(Value::as_str).map(str::to_owned);
+    let text =
+        |item: &'_ Value, field: &str| item.get(field).and_then(Value::as_str).map(str::to_owned);
     items
-        .filter_map(|item| Address::read(text(item, "type").as_deref(), text(item, "value").as_deref()))
+        .filter_map(|item| {
+            Address::read(
+                text(item, "type").as_deref(),
+                text(item, "value").as_deref(),
+            )
+        })
         .collect()
 }

@@ -52,7 +52,11 @@ impl Fields {
 
     /// A word of an enumeration, left out if it is the first one.
     fn word(self, name: &str, number: i32, word: &str) -> Self {
-        if number == 0 { self } else { self.text(name, word) }
+        if number == 0 {
+            self
+        } else {
+            self.text(name, word)
+        }
     }
 
     fn some<T>(self, name: &str, item: Option<&T>, to_json: impl Fn(&T) -> Value) -> Self {
@@ -75,11 +79,15 @@ pub fn address(address: &Address) -> Value {
 
 fn workload(workload: &Workload) -> Value {
     let services = workload.services.iter();
-    let services: Map<String, Value> =
-        services.map(|(name, ports)| (name.clone(), port_list(ports))).collect();
+    let services: Map<String, Value> = services
+        .map(|(name, ports)| (name.clone(), port_list(ports)))
+        .collect();
     let locality = workload.locality.as_ref().map(|locality| {
         let fields = Fields::default().text("region", &locality.region);
-        fields.text("zone", &locality.zone).text("subzone", &locality.subzone).done()
+        fields
+            .text("zone", &locality.zone)
+            .text("subzone", &locality.subzone)
+            .done()
     });
     let tunnel = workload.application_tunnel.as_ref().map(|tunnel| {
         let protocol = tunnel.protocol().as_str_name();
@@ -93,35 +101,69 @@ fn workload(workload: &Workload) -> Value {
         .list("addresses", &workload.addresses, |ip| ip_text(ip).into())
         .text("hostname", &workload.hostname)
         .text("network", &workload.network)
-        .word("tunnelProtocol", workload.tunnel_protocol, workload.tunnel_protocol().as_str_name())
+        .word(
+            "tunnelProtocol",
+            workload.tunnel_protocol,
+            workload.tunnel_protocol().as_str_name(),
+        )
         .text("trustDomain", &workload.trust_domain)
         .text("serviceAccount", &workload.service_account)
         .some("waypoint", workload.waypoint.as_ref(), gateway_address)
         .text("node", &workload.node)
         .text("canonicalName", &workload.canonical_name)
         .text("canonicalRevision", &workload.canonical_revision)
-        .word("workloadType", workload.workload_type, workload.workload_type().as_str_name())
+        .word(
+            "workloadType",
+            workload.workload_type,
+            workload.workload_type().as_str_name(),
+        )
         .text("workloadName", &workload.workload_name)
         .value("nativeTunnel", workload.native_tunnel.into())
         .value("applicationTunnel", tunnel.unwrap_or_default())
-        .value("services", if services.is_empty() { Value::Null } else { services.into() })
-        .list("authorizationPolicies", &workload.authorization_policies, |name| json!(name))
+        .value(
+            "services",
+            if services.is_empty() {
+                Value::Null
+            } else {
+                services.into()
+            },
+        )
+        .list(
+            "authorizationPolicies",
+            &workload.authorization_policies,
+            |name| json!(name),
+        )
         .word("status", workload.status, workload.status().as_str_name())
         .text("clusterId", &workload.cluster_id)
         .value("locality", locality.unwrap_or_default())
-        .word("networkMode", workload.network_mode, workload.network_mode().as_str_name())
-        .value("capacity", workload.capacity.map_or(Value::Null, |weight| json!(weight)))
+        .word(
+            "networkMode",
+            workload.network_mode,
+            workload.network_mode().as_str_name(),
+        )
+        .value(
+            "capacity",
+            workload
+                .capacity
+                .map_or(Value::Null, |weight| json!(weight)),
+        )
         .done()
 }
 
 fn service(service: &Service) -> Value {
     let balancing = service.load_balancing.as_ref().map(|balancing| {
-        let scopes: Vec<Value> =
-            balancing.routing_preference().map(|scope| scope.as_str_name().into()).collect();
+        let scopes: Vec<Value> = balancing
+            .routing_preference()
+            .map(|scope| scope.as_str_name().into())
+            .collect();
         Fields::default()
             .value("routingPreference", scopes.into())
             .word("mode", balancing.mode, balancing.mode().as_str_name())
-            .word("healthPolicy", balancing.health_policy, balancing.health_policy().as_str_name())
+            .word(
+                "healthPolicy",
+                balancing.health_policy,
+                balancing.health_policy().as_str_name(),
+            )
             .done()
     });
     Fields::default()
@@ -132,16 +174,32 @@ fn service(service: &Service) -> Value {
         .list("ports", &service.ports, port)
         .some("waypoint", service.waypoint.as_ref(), gateway_address)
         .value("loadBalancing", balancing.unwrap_or_default())
-        .word("ipFamilies", service.ip_families, service.ip_families().as_str_name())
+        .word(
+            "ipFamilies",
+            service.ip_families,
+            service.ip_families().as_str_name(),
+        )
         .value("canonical", service.canonical.into())
         .value("ingressUseWaypoint", service.ingress_use_waypoint.into())
-        .list("weightedWaypoints", &service.weighted_waypoints, |weighted| {
-            Fields::default()
-                .some("destination", weighted.destination.as_ref(), gateway_address)
-                .value("weight", weighted.weight.into())
-                .done()
-        })
-        .word("visibility", service.visibility, service.visibility().as_str_name())
+        .list(
+            "weightedWaypoints",
+            &service.weighted_waypoints,
+            |weighted| {
+                Fields::default()
+                    .some(
+                        "destination",
+                        weighted.destination.as_ref(),
+                        gateway_address,
+                    )
+                    .value("weight", weighted.weight.into())
+                    .done()
+            },
+        )
+        .word(
+            "visibility",
+            service.visibility,
+            service.visibility().as_str_name(),
+        )
         .done()
 }
 
@@ -153,7 +211,11 @@ fn port(port: &Port) -> Value {
     Fields::default()
         .value("servicePort", port.service_port.into())
         .value("targetPort", port.target_port.into())
-        .word("appProtocol", port.app_protocol, port.app_protocol().as_str_name())
+        .word(
+            "appProtocol",
+            port.app_protocol,
+            port.app_protocol().as_str_name(),
+        )
         .done()
 }
 
@@ -168,7 +230,9 @@ fn gateway_address(address: &GatewayAddress) -> Value {
         }
         None => Fields::default(),
     };
-    fields.value("hboneMtlsPort", address.hbone_mtls_port.into()).done()
+    fields
+        .value("hboneMtlsPort", address.hbone_mtls_port.into())
+        .done()
 }
 
 fn network_address(address: &NetworkAddress) -> Value {
@@ -194,9 +258,15 @@ fn ip_text(bytes: &[u8]) -> String {
 /// dumps: groups, rules, matches.
 pub fn authorization(policy: &Authorization) -> Value {
     let clause = |clause: &security::Clause| {
-        Fields::default().list("matches", &clause.matches, l4_match).done()
+        Fields::default()
+            .list("matches", &clause.matches, l4_match)
+            .done()
     };
-    let rule = |rule: &security::Rule| Fields::default().list("rules", &rule.clauses, clause).done();
+    let rule = |rule: &security::Rule| {
+        Fields::default()
+            .list("rules", &rule.clauses, clause)
+            .done()
+    };
     Fields::default()
         .text("name", &policy.name)
         .text("namespace", &policy.namespace)
@@ -208,9 +278,7 @@ pub fn authorization(policy: &Authorization) -> Value {
 }
 
 fn l4_match(found: &Match) -> Value {
-    let account = |account: &security::ServiceAccountMatch| {
-        json!({"namespace": account.namespace, "serviceAccount": account.service_account})
-    };
+    let account = |account: &security::ServiceAccountMatch| json!({"namespace": account.namespace, "serviceAccount": account.service_account});
     let port = |port: &u32| json!(port);
     Fields::default()
         .list("namespaces", &found.namespaces, string_match)

@@ -59,7 +59,7 @@ pub(crate) const SUBZONE: &str = "topology.istio.io/subzone";
 
 /// Service of an EndpointSlice.
 pub(crate) const SERVICE_NAME: &str = "kubernetes.io/service-name";
-/// Hash in the name of a Deployment's ReplicaSet.
+/// Hash in the name of what stands between a Deployment and its pods.
 pub(crate) const POD_TEMPLATE_HASH: &str = "pod-template-hash";
 /// Telemetry name of the owner of a pod.
 pub(crate) const WORKLOAD_NAME: &str = "service.istio.io/workload-name";

@@ -38,7 +38,10 @@ pub(crate) enum Reach {
 /// Returns whom a policy speaks for.
 pub(crate) fn reach(view: &View<'_>, object: &Object, spec: &PeerAuthenticationSpec) -> Reach {
     let is_root = *object.key.namespace == *view.settings.root_namespace;
-    let selects = spec.selector.as_ref().is_some_and(|selector| !selector.match_labels.is_empty());
+    let selects = spec
+        .selector
+        .as_ref()
+        .is_some_and(|selector| !selector.match_labels.is_empty());
     match (is_root, selects) {
         (true, false) => Reach::Mesh,
         (true, true) => Reach::Nobody,
@@ -52,7 +55,9 @@ pub(crate) fn of_namespace<'a>(
     view: &View<'a>,
     namespace: &str,
 ) -> Option<(&'a Object, &'a PeerAuthenticationSpec)> {
-    let policies = view.in_namespace(&PEER_AUTHENTICATION, namespace).into_iter();
+    let policies = view
+        .in_namespace(&PEER_AUTHENTICATION, namespace)
+        .into_iter();
     let wide = policies.filter_map(|object| {
         let spec = &object.decoded::<PeerAuthentication>()?.spec;
         matches!(reach(view, object, spec), Reach::Mesh | Reach::Namespace)
@@ -67,7 +72,9 @@ pub(crate) fn of_workload<'a>(
     namespace: &str,
     labels: &Labels,
 ) -> Option<(&'a Object, &'a PeerAuthenticationSpec)> {
-    let policies = view.selecting(&PEER_AUTHENTICATION, namespace, labels).into_iter();
+    let policies = view
+        .selecting(&PEER_AUTHENTICATION, namespace, labels)
+        .into_iter();
     let decoded = policies.filter_map(|object| {
         let spec = &object.decoded::<PeerAuthentication>()?.spec;
         (reach(view, object, spec) == Reach::Workloads).then_some((object.as_ref(), spec))
@@ -125,8 +132,14 @@ pub(crate) fn convert(
 /// is, so that it is known before it is referred to.
 pub(crate) fn static_strict(view: &View<'_>) -> Option<Authorization> {
     view.has_any(&PEER_AUTHENTICATION).then(|| {
-        let rule = Rule { clauses: vec![clause(no_identity())] };
-        deny(&view.settings.root_namespace, STATIC_STRICT.to_owned(), vec![rule])
+        let rule = Rule {
+            clauses: vec![clause(no_identity())],
+        };
+        deny(
+            &view.settings.root_namespace,
+            STATIC_STRICT.to_owned(),
+            vec![rule],
+        )
     })
 }
 
@@ -157,12 +170,19 @@ fn is_strict(spec: &PeerAuthenticationSpec, inherited: bool) -> bool {
 fn rules(spec: &PeerAuthenticationSpec, inherited: bool) -> Option<Vec<Rule>> {
     let ports = ports(spec);
     let with = |wanted: fn(Mode) -> bool| -> Vec<u32> {
-        ports.iter().filter(|(_, mode)| wanted(**mode)).map(|(port, _)| *port).collect()
+        ports
+            .iter()
+            .filter(|(_, mode)| wanted(**mode))
+            .map(|(port, _)| *port)
+            .collect()
     };
     if !is_strict(spec, inherited) {
         let strict = with(|mode| mode == Mode::Strict);
         let rule = |port| Rule {
-            clauses: vec![clause(Match { destination_ports: vec![port], ..no_identity() })],
+            clauses: vec![clause(Match {
+                destination_ports: vec![port],
+                ..no_identity()
+            })],
         };
         return (!strict.is_empty()).then(|| strict.into_iter().map(rule).collect());
     }
@@ -171,17 +191,26 @@ fn rules(spec: &PeerAuthenticationSpec, inherited: bool) -> Option<Vec<Rule>> {
         return None;
     }
     let except = open.into_iter().map(|port| {
-        clause(Match { not_destination_ports: vec![port], ..Match::default() })
+        clause(Match {
+            not_destination_ports: vec![port],
+            ..Match::default()
+        })
     });
     // Istio's order: a mode of its own before its exceptions, an inherited one behind.
     let clauses = match mode(spec) {
-        Mode::Strict => std::iter::once(clause(no_identity())).chain(except).collect(),
-        _ => except.chain(std::iter::once(clause(no_identity()))).collect(),
+        Mode::Strict => std::iter::once(clause(no_identity()))
+            .chain(except)
+            .collect(),
+        _ => except
+            .chain(std::iter::once(clause(no_identity())))
+            .collect(),
     };
     Some(vec![Rule { clauses }])
 }
 
 fn ports(spec: &PeerAuthenticationSpec) -> BTreeMap<u32, Mode> {
     let ports = spec.port_level_mtls.iter();
-    ports.filter_map(|(port, mtls)| Some((u32::from(port.parse::<u16>().ok()?), mtls.mode))).collect()
+    ports
+        .filter_map(|(port, mtls)| Some((u32::from(port.parse::<u16>().ok()?), mtls.mode)))
+        .collect()
 }

@@ -1,4 +1,4 @@
-//! WasmPlugins as a waypoint gets them.
+//! WasmPlugin as a waypoint gets it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,9 @@ pub(crate) fn convert(
     spec: &WasmPluginSpec,
     targets: &[Resolved],
 ) -> BTreeMap<WaypointName, Arc<Plugin>> {
-    let Some(ports) = ports(spec) else { return BTreeMap::new() };
+    let Some(ports) = ports(spec) else {
+        return BTreeMap::new();
+    };
     let by_waypoint = target::by_waypoint(targets).into_iter();
     by_waypoint
         .map(|(name, targets)| (name, Arc::new(plugin(object, spec, targets, ports.clone()))))
@@ -33,25 +35,26 @@ pub(crate) fn ports(spec: &WasmPluginSpec) -> Option<Vec<u32>> {
     if spec.matches.is_empty() {
         return Some(Vec::new());
     }
-    let served: Vec<_> =
-        spec.matches.iter().filter(|found| found.mode != Direction::Client).collect();
+    let served: Vec<_> = spec
+        .matches
+        .iter()
+        .filter(|found| found.mode != Direction::Client)
+        .collect();
     if served.is_empty() {
         return None;
     }
     if served.iter().any(|found| found.ports.is_empty()) {
         return Some(Vec::new());
     }
-    let ports: BTreeSet<u32> =
-        served.iter().flat_map(|found| &found.ports).map(|port| u32::from(port.number)).collect();
+    let ports: BTreeSet<u32> = served
+        .iter()
+        .flat_map(|found| &found.ports)
+        .map(|port| u32::from(port.number))
+        .collect();
     Some(ports.into_iter().collect())
 }
 
-fn plugin(
-    object: &Object,
-    spec: &WasmPluginSpec,
-    targets: Vec<Target>,
-    ports: Vec<u32>,
-) -> Plugin {
+fn plugin(object: &Object, spec: &WasmPluginSpec, targets: Vec<Target>, ports: Vec<u32>) -> Plugin {
     let phase = match spec.phase {
         Phase::Unspecified => plugin::Phase::Unspecified,
         Phase::Authn => plugin::Phase::Authn,
@@ -68,7 +71,10 @@ fn plugin(
         PluginType::Network => plugin::Type::Network,
     };
     // A map of JSON values always has a text.
-    let configuration = spec.plugin_config.as_ref().and_then(|map| serde_json::to_vec(map).ok());
+    let configuration = spec
+        .plugin_config
+        .as_ref()
+        .and_then(|map| serde_json::to_vec(map).ok());
     Plugin {
         origin: Some(origin(object)),
         targets,
@@ -87,13 +93,22 @@ fn plugin(
 
 /// Istio takes an address without scheme for an OCI image.
 fn url(url: &str) -> String {
-    if url.contains("://") { url.to_owned() } else { format!("oci://{url}") }
+    if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("oci://{url}")
+    }
 }
 
 /// Returns the variables whose value stands in the object.
 fn env(spec: &WasmPluginSpec) -> BTreeMap<String, String> {
     let env = spec.vm_config.iter().flat_map(|config| &config.env);
     env.filter(|variable| variable.value_from == ValueFrom::Inline)
-        .map(|variable| (variable.name.clone(), variable.value.clone().unwrap_or_default()))
+        .map(|variable| {
+            (
+                variable.name.clone(),
+                variable.value.clone().unwrap_or_default(),
+            )
+        })
         .collect()
 }

@@ -63,8 +63,7 @@ pub(crate) fn number(port: i32) -> u32 {
 /// Returns where a Service port leads as far as the Service says; 0 if it names a port of the pod.
 pub(crate) fn target(port: &ServicePort) -> u32 {
     match &port.target_port {
-        None => number(port.port),
-        Some(IntOrString::Int(0)) => number(port.port),
+        None | Some(IntOrString::Int(0)) => number(port.port),
         Some(IntOrString::Int(target)) => number(*target),
         Some(IntOrString::String(_)) => 0,
     }

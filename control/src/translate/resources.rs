@@ -20,7 +20,10 @@ pub struct WaypointName {
 impl WaypointName {
     /// The waypoint `name` in `namespace`.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
+        Self {
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 }
 
@@ -50,9 +53,9 @@ pub struct WaypointResources {
     /// Routes of its services. `namespace/name` for all clients; a consumer route has
     /// `/consumer` behind it.
     pub routes: Named<Route>,
-    /// AuthorizationPolicies, `namespace/name`.
+    /// Policies of authorization, `namespace/name`.
     pub policies: Named<Policy>,
-    /// WasmPlugins, `namespace/name`.
+    /// Plugins, `namespace/name`.
     pub plugins: Named<Plugin>,
 }
 
@@ -90,7 +93,12 @@ impl Resources {
     /// Puts `new` in the place of `old`, two versions of one part of these, and notes the
     /// difference in `edits`.
     pub(crate) fn replace(&mut self, old: &Self, new: &Self, edits: &mut ResourceEdits) {
-        replace(&mut self.addresses, &old.addresses, &new.addresses, &mut edits.addresses);
+        replace(
+            &mut self.addresses,
+            &old.addresses,
+            &new.addresses,
+            &mut edits.addresses,
+        );
         replace(
             &mut self.authorizations,
             &old.authorizations,
@@ -110,9 +118,24 @@ impl Resources {
             }
             let edits = edits.waypoints.entry(name.clone()).or_default();
             let all = self.waypoints.entry(name.clone()).or_default();
-            replace(&mut all.routes, &before.routes, &after.routes, &mut edits.routes);
-            replace(&mut all.policies, &before.policies, &after.policies, &mut edits.policies);
-            replace(&mut all.plugins, &before.plugins, &after.plugins, &mut edits.plugins);
+            replace(
+                &mut all.routes,
+                &before.routes,
+                &after.routes,
+                &mut edits.routes,
+            );
+            replace(
+                &mut all.policies,
+                &before.policies,
+                &after.policies,
+                &mut edits.policies,
+            );
+            replace(
+                &mut all.plugins,
+                &before.plugins,
+                &after.plugins,
+                &mut edits.plugins,
+            );
             if *all == none {
                 self.waypoints.remove(name);
             }
@@ -139,17 +162,15 @@ impl ResourceEdits {
     }
 }
 
-fn replace<T: PartialEq>(
-    all: &mut Named<T>,
-    old: &Named<T>,
-    new: &Named<T>,
-    edits: &mut Edits<T>,
-) {
+fn replace<T: PartialEq>(all: &mut Named<T>, old: &Named<T>, new: &Named<T>, edits: &mut Edits<T>) {
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
         all.remove(name);
         edits.insert(name.clone(), None);
     }
-    for (name, value) in new.iter().filter(|(name, value)| old.get(*name) != Some(value)) {
+    for (name, value) in new
+        .iter()
+        .filter(|(name, value)| old.get(*name) != Some(value))
+    {
         all.insert(name.clone(), value.clone());
         edits.insert(name.clone(), Some(value.clone()));
     }

@@ -16,7 +16,9 @@ pub(crate) mod spec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use proto::cairn::waypoint::{Route, RouteMatch, RouteParent, RouteRetry, RouteRule, RouteTimeouts};
+use proto::cairn::waypoint::{
+    Route, RouteMatch, RouteParent, RouteRetry, RouteRule, RouteTimeouts,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -24,9 +26,9 @@ use serde_json::Value;
 pub(crate) use parent::{Attachment, Force, Parent};
 use spec::{Retry, Rule, Timeouts};
 
+use super::origin;
 use super::resources::{Named, WaypointName};
 use super::view::View;
-use super::origin;
 use crate::index::HTTP_ROUTE;
 use crate::object::{Kind, Object};
 
@@ -134,19 +136,28 @@ fn resolve_as<K: RouteKind>(view: &View<'_>, object: &Object) -> Resolved {
             let problem = Problem::Word(error.to_string());
             return Resolved {
                 parents: Vec::new(),
-                defects: vec![Defect { field: "spec".to_owned(), problem }],
+                defects: vec![Defect {
+                    field: "spec".to_owned(),
+                    problem,
+                }],
                 n_rules: 1,
                 n_bad_rules: 1,
                 rules: Vec::new(),
             };
         }
     };
-    let mut reader = Reader { view, object, defects: Vec::new() };
+    let mut reader = Reader {
+        view,
+        object,
+        defects: Vec::new(),
+    };
     let mut rules = Vec::new();
     let mut n_bad_rules = 0;
     for (index, rule) in spec.rules.iter().enumerate() {
         let converted = reader.rule::<K>(&format!("spec.rules[{index}]"), rule);
-        let is_good = converted.as_ref().is_some_and(|rule| rule.invalid.is_empty());
+        let is_good = converted
+            .as_ref()
+            .is_some_and(|rule| rule.invalid.is_empty());
         n_bad_rules += usize::from(!is_good);
         rules.extend(converted);
     }
@@ -171,7 +182,12 @@ pub(crate) fn convert(object: &Object, route: &Resolved) -> BTreeMap<WaypointNam
         return BTreeMap::new();
     }
     for parent in &route.parents {
-        let Attachment::Attached { message, waypoints, .. } = &parent.attachment else { continue };
+        let Attachment::Attached {
+            message, waypoints, ..
+        } = &parent.attachment
+        else {
+            continue;
+        };
         let service = message.service.as_ref();
         let is_consumer = service.is_some_and(|found| found.namespace != *object.key.namespace);
         for waypoint in waypoints {
@@ -196,12 +212,19 @@ fn named(
     parents: Vec<RouteParent>,
 ) -> (String, Arc<Route>) {
     let (namespace, name) = (&object.key.namespace, &object.key.name);
-    let resource_name =
-        if is_consumer { format!("{namespace}/{name}/consumer") } else { format!("{namespace}/{name}") };
+    let resource_name = if is_consumer {
+        format!("{namespace}/{name}/consumer")
+    } else {
+        format!("{namespace}/{name}")
+    };
     let message = Route {
         origin: Some(origin(object)),
         parents,
-        client_namespace: if is_consumer { namespace.to_string() } else { String::new() },
+        client_namespace: if is_consumer {
+            namespace.to_string()
+        } else {
+            String::new()
+        },
         rules: route.rules.clone(),
     };
     (resource_name, Arc::new(message))
@@ -216,25 +239,40 @@ struct Reader<'v, 'a> {
 
 impl Reader<'_, '_> {
     fn note(&mut self, field: impl Into<String>, problem: Problem) {
-        self.defects.push(Defect { field: field.into(), problem });
+        self.defects.push(Defect {
+            field: field.into(),
+            problem,
+        });
     }
 
     /// Converts a rule; `None` if it is dropped.
     fn rule<K: RouteKind>(&mut self, field: &str, rule: &Rule<K::Match>) -> Option<RouteRule> {
         let known = self.defects.len();
         let matches = self.matches::<K>(field, &rule.matches);
-        let filters = self.filters(&format!("{field}.filters"), &rule.filters, filter::Place::Rule);
+        let filters = self.filters(
+            &format!("{field}.filters"),
+            &rule.filters,
+            filter::Place::Rule,
+        );
         let invalid = self.refused_since(known);
         let backends = rule.backend_refs.iter().enumerate();
         let backends = backends
             .map(|(index, backend)| self.backend(&format!("{field}.backendRefs[{index}]"), backend))
             .collect();
-        let timeouts = rule.timeouts.as_ref().map(|timeouts| self.timeouts(field, timeouts));
+        let timeouts = rule
+            .timeouts
+            .as_ref()
+            .map(|timeouts| self.timeouts(field, timeouts));
         let retry = rule.retry.as_ref().map(|retry| self.retry(field, retry));
         if rule.session_persistence.is_some() {
-            self.note(format!("{field}.sessionPersistence"), Problem::Ignored("sessionPersistence"));
+            self.note(
+                format!("{field}.sessionPersistence"),
+                Problem::Ignored("sessionPersistence"),
+            );
         }
-        let is_dropped = self.since(known).any(|problem| problem.consequence() == Consequence::Dropped);
+        let is_dropped = self
+            .since(known)
+            .any(|problem| problem.consequence() == Consequence::Dropped);
         (!is_dropped).then(|| RouteRule {
             name: rule.name.clone().unwrap_or_default(),
             matches,
@@ -247,14 +285,17 @@ impl Reader<'_, '_> {
     }
 
     fn since(&self, known: usize) -> impl Iterator<Item = &Problem> {
-        self.defects.iter().skip(known).map(|defect| &defect.problem)
+        self.defects
+            .iter()
+            .skip(known)
+            .map(|defect| &defect.problem)
     }
 
     /// Returns why requests of a rule get 500, empty if they do not.
     fn refused_since(&self, known: usize) -> String {
         self.since(known)
             .find(|problem| problem.consequence() == Consequence::Refused)
-            .map(|problem| crate::status::wording::problem(problem).what)
+            .map(|problem| crate::status::wording::route::problem(problem).what)
             .unwrap_or_default()
     }
 
@@ -263,7 +304,9 @@ impl Reader<'_, '_> {
         for (index, found) in given.iter().enumerate() {
             match K::matches(found) {
                 Ok(found) => matches.push(found),
-                Err((part, problem)) => self.note(format!("{field}.matches[{index}].{part}"), problem),
+                Err((part, problem)) => {
+                    self.note(format!("{field}.matches[{index}].{part}"), problem);
+                }
             }
         }
         if given.is_empty() {
@@ -276,8 +319,10 @@ impl Reader<'_, '_> {
         let field = format!("{field}.timeouts");
         RouteTimeouts {
             request: self.duration(&format!("{field}.request"), timeouts.request.as_deref()),
-            backend_request: self
-                .duration(&format!("{field}.backendRequest"), timeouts.backend_request.as_deref()),
+            backend_request: self.duration(
+                &format!("{field}.backendRequest"),
+                timeouts.backend_request.as_deref(),
+            ),
         }
     }
 

@@ -24,7 +24,9 @@ pub(crate) fn discovered(service: &KubernetesService) -> Option<&ServiceSpec> {
 
 /// Returns the name of a Service in workload discovery, `namespace/hostname`.
 pub(crate) fn key(view: &View<'_>, service: &Key) -> String {
-    let Key { namespace, name, .. } = service;
+    let Key {
+        namespace, name, ..
+    } = service;
     format!("{namespace}/{}", view.settings.hostname(namespace, name))
 }
 
@@ -36,7 +38,9 @@ pub(crate) fn of_service(
     binding: &Binding<'_>,
 ) -> Option<Service> {
     let spec = discovered(service)?;
-    let Key { namespace, name, .. } = &object.key;
+    let Key {
+        namespace, name, ..
+    } = &object.key;
     let bound = binding.bound();
     let ports = spec.ports.iter().flatten().map(|found| Port {
         service_port: port::number(found.port),
@@ -74,9 +78,17 @@ pub(crate) fn ingress_label(view: &View<'_>, object: &Object) -> Option<bool> {
 }
 
 fn weighted(bound: &Bound<'_>) -> Vec<WeightedWaypoint> {
-    let Some((canary, share)) = bound.canary else { return Vec::new() };
-    let entry = |address: &Option<_>, weight| WeightedWaypoint { destination: address.clone(), weight };
-    vec![entry(&bound.primary.address, 100 - share), entry(&canary.address, share)]
+    let Some((canary, share)) = bound.canary else {
+        return Vec::new();
+    };
+    let entry = |address: &Option<_>, weight| WeightedWaypoint {
+        destination: address.clone(),
+        weight,
+    };
+    vec![
+        entry(&bound.primary.address, 100 - share),
+        entry(&canary.address, share),
+    ]
 }
 
 /// Returns how clients without a waypoint pick an endpoint; `None` is any ready one.
@@ -95,15 +107,17 @@ fn load_balancing(view: &View<'_>, object: &Object, spec: &ServiceSpec) -> Optio
 }
 
 const ZONE: &[Scope] = &[Scope::Network, Scope::Region, Scope::Zone];
-const NODE: &[Scope] = &[Scope::Network, Scope::Region, Scope::Zone, Scope::Subzone, Scope::Node];
+const NODE: &[Scope] = &[
+    Scope::Network,
+    Scope::Region,
+    Scope::Zone,
+    Scope::Subzone,
+    Scope::Node,
+];
 
 /// The field of the Service has priority, then its annotation (an unknown word hides the
 /// namespace's), then the annotation of the namespace.
-fn preference(
-    view: &View<'_>,
-    object: &Object,
-    spec: &ServiceSpec,
-) -> (Mode, &'static [Scope]) {
+fn preference(view: &View<'_>, object: &Object, spec: &ServiceSpec) -> (Mode, &'static [Scope]) {
     if spec.internal_traffic_policy.as_deref() == Some("Local") {
         return (Mode::Strict, &[Scope::Node]);
     }
@@ -112,7 +126,10 @@ fn preference(
         .traffic_distribution
         .as_deref()
         .or_else(|| object.annotation(names::TRAFFIC_DISTRIBUTION))
-        .or_else(|| view.object(&namespace)?.annotation(names::TRAFFIC_DISTRIBUTION));
+        .or_else(|| {
+            view.object(&namespace)?
+                .annotation(names::TRAFFIC_DISTRIBUTION)
+        });
     match word.map(str::to_ascii_lowercase).as_deref() {
         Some("preferclose" | "prefersamezone") => (Mode::Failover, ZONE),
         Some("prefersamenode") => (Mode::Failover, NODE),
@@ -121,7 +138,12 @@ fn preference(
 }
 
 fn ip_families(spec: &ServiceSpec) -> IpFamilies {
-    let has = |family: &str| spec.ip_families.iter().flatten().any(|found| found == family);
+    let has = |family: &str| {
+        spec.ip_families
+            .iter()
+            .flatten()
+            .any(|found| found == family)
+    };
     match (has("IPv4"), has("IPv6")) {
         (true, true) => IpFamilies::Dual,
         (true, false) => IpFamilies::Ipv4Only,

@@ -62,7 +62,9 @@ pub(crate) fn resolve<'r>(
     object: &Object,
     references: impl Iterator<Item = &'r TargetReference>,
 ) -> Vec<Resolved> {
-    references.map(|reference| resolve_one(view, object, reference)).collect()
+    references
+        .map(|reference| resolve_one(view, object, reference))
+        .collect()
 }
 
 /// Returns what the targets are to each waypoint that is told, in the order of their names.
@@ -84,7 +86,11 @@ fn resolve_one(view: &View<'_>, object: &Object, reference: &TargetReference) ->
         (names::GATEWAY_GROUP, "GatewayClass") => class(view, object, reference),
         _ => (Outcome::UnknownKind, Vec::new()),
     };
-    Resolved { reference: reference.clone(), outcome, reached }
+    Resolved {
+        reference: reference.clone(),
+        outcome,
+        reached,
+    }
 }
 
 type Attached = (Outcome, Vec<(WaypointName, Target)>);
@@ -101,8 +107,10 @@ fn service(view: &View<'_>, object: &Object, reference: &TargetReference) -> Att
             hostname: view.settings.hostname(namespace, &reference.name),
         })),
     };
-    let reached =
-        binding.waypoints().into_iter().map(|waypoint| (waypoint.name.clone(), target.clone()));
+    let reached = binding
+        .waypoints()
+        .into_iter()
+        .map(|waypoint| (waypoint.name.clone(), target.clone()));
     let reached = reached.collect();
     let outcome = match binding {
         Binding::Bound(bound) => Outcome::Bound(bound.primary.name.to_string()),
@@ -113,7 +121,9 @@ fn service(view: &View<'_>, object: &Object, reference: &TargetReference) -> Att
 }
 
 fn everything() -> Target {
-    Target { kind: Some(target::Kind::Waypoint(true)) }
+    Target {
+        kind: Some(target::Kind::Waypoint(true)),
+    }
 }
 
 /// A Gateway without address is told all the same: it must not serve its first request before it
@@ -144,6 +154,10 @@ fn class(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attac
     }
     let key = Key::new(GATEWAY_CLASS, "", &reference.name);
     let gateways = view.attached(&GATEWAY, &key).into_iter();
-    let names = gateways.map(|gateway| WaypointName::new(&gateway.key.namespace, &gateway.key.name));
-    (Outcome::Bound(reference.name.clone()), names.map(|name| (name, everything())).collect())
+    let names =
+        gateways.map(|gateway| WaypointName::new(&gateway.key.namespace, &gateway.key.name));
+    (
+        Outcome::Bound(reference.name.clone()),
+        names.map(|name| (name, everything())).collect(),
+    )
 }

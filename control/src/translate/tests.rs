@@ -6,6 +6,7 @@ mod binding;
 mod incremental;
 mod policy;
 mod rejection;
+mod size;
 mod status;
 
 use std::fmt::Write as _;
@@ -39,7 +40,11 @@ pub(crate) fn documents(text: &str) -> Vec<Document> {
 pub(crate) fn objects(text: &str) -> Objects {
     let mut store = Store::new(Timestamp::UNIX_EPOCH);
     let documents = documents(text);
-    let snapshot = Event::Snapshot { scope: scope(), documents, unreadable: Vec::new() };
+    let snapshot = Event::Snapshot {
+        scope: scope(),
+        documents,
+        unreadable: Vec::new(),
+    };
     store.apply(snapshot, Timestamp::UNIX_EPOCH);
     let refused: Vec<String> = store.findings().iter().map(ToString::to_string).collect();
     assert!(refused.is_empty(), "{refused:#?}");
@@ -60,25 +65,50 @@ fn render(text: &str) -> String {
     let mut out = String::new();
     let resources = translator.resources();
     for (name, address) in &resources.addresses {
-        line(&mut out, &format!("address {name}"), &json::address(address));
+        line(
+            &mut out,
+            &format!("address {name}"),
+            &json::address(address),
+        );
     }
     for (name, policy) in &resources.authorizations {
-        line(&mut out, &format!("authorization {name}"), &json::authorization(policy));
+        line(
+            &mut out,
+            &format!("authorization {name}"),
+            &json::authorization(policy),
+        );
     }
     for (waypoint, told) in &resources.waypoints {
         for (name, route) in &told.routes {
-            line(&mut out, &format!("{waypoint}: route {name}"), &json::route(route));
+            line(
+                &mut out,
+                &format!("{waypoint}: route {name}"),
+                &json::route(route),
+            );
         }
         for (name, policy) in &told.policies {
-            line(&mut out, &format!("{waypoint}: policy {name}"), &json::policy(policy));
+            line(
+                &mut out,
+                &format!("{waypoint}: policy {name}"),
+                &json::policy(policy),
+            );
         }
         for (name, plugin) in &told.plugins {
-            line(&mut out, &format!("{waypoint}: plugin {name}"), &json::plugin(plugin));
+            line(
+                &mut out,
+                &format!("{waypoint}: plugin {name}"),
+                &json::plugin(plugin),
+            );
         }
     }
     for (key, manifests) in translator.manifests() {
         for manifest in manifests {
-            let text = |field: &str| manifest.pointer(field).and_then(Value::as_str).unwrap_or("");
+            let text = |field: &str| {
+                manifest
+                    .pointer(field)
+                    .and_then(Value::as_str)
+                    .unwrap_or("")
+            };
             let (kind, name) = (text("/kind"), text("/metadata/name"));
             writeln!(out, "{key}: deploys {kind} {name}").unwrap();
         }
@@ -101,7 +131,13 @@ fn line(out: &mut String, head: &str, value: &Value) {
 }
 
 fn render_status(out: &mut String, name: &str, status: &Status) {
-    let Status { conditions, addresses, listeners, parents, supported_features: _ } = status;
+    let Status {
+        conditions,
+        addresses,
+        listeners,
+        parents,
+        supported_features: _,
+    } = status;
     let is_silent = conditions.is_empty() && parents.as_ref().is_none_or(Vec::is_empty);
     if is_silent {
         return;
@@ -122,8 +158,19 @@ fn render_status(out: &mut String, name: &str, status: &Status) {
 }
 
 fn render_conditions(out: &mut String, indent: &str, conditions: &[Condition]) {
-    for Condition { kind, truth, reason, message, .. } in conditions {
-        let truth = if *truth == Truth::True { "True" } else { "False" };
+    for Condition {
+        kind,
+        truth,
+        reason,
+        message,
+        ..
+    } in conditions
+    {
+        let truth = if *truth == Truth::True {
+            "True"
+        } else {
+            "False"
+        };
         writeln!(out, "{indent}{kind}={truth} {reason}: {message}").unwrap();
     }
 }
@@ -131,11 +178,20 @@ fn render_conditions(out: &mut String, indent: &str, conditions: &[Condition]) {
 #[test]
 fn golden_files_are_up_to_date() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/translate/tests");
-    let mut inputs: Vec<PathBuf> =
-        fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    inputs.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+    let mut inputs: Vec<PathBuf> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    inputs.retain(|path| {
+        path.extension()
+            .is_some_and(|extension| extension == "yaml")
+    });
     inputs.sort();
-    assert!(inputs.len() >= 5, "golden tests are missing in {}", folder.display());
+    assert!(
+        inputs.len() >= 5,
+        "golden tests are missing in {}",
+        folder.display()
+    );
     let mut stale = Vec::new();
     for input in inputs {
         let got = render(&fs::read_to_string(&input).unwrap());
@@ -149,5 +205,9 @@ fn golden_files_are_up_to_date() {
             stale.push(format!("{}:\n{got}", golden.display()));
         }
     }
-    assert!(stale.is_empty(), "not as recorded (UPDATE=1 records anew):\n{}", stale.join("\n"));
+    assert!(
+        stale.is_empty(),
+        "not as recorded (UPDATE=1 records anew):\n{}",
+        stale.join("\n")
+    );
 }

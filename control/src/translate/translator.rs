@@ -128,9 +128,15 @@ impl Translator {
 
     /// What is deployed, by Gateway.
     pub fn manifests(&self) -> BTreeMap<Key, Vec<Value>> {
-        let units = self.units.iter().filter(|(_, unit)| !unit.output.manifests.is_empty());
+        let units = self
+            .units
+            .iter()
+            .filter(|(_, unit)| !unit.output.manifests.is_empty());
         let named = units.filter_map(|(id, unit)| {
-            Some((self.object_of(*id)?.key.clone(), unit.output.manifests.clone()))
+            Some((
+                self.object_of(*id)?.key.clone(),
+                unit.output.manifests.clone(),
+            ))
         });
         named.collect()
     }
@@ -139,13 +145,21 @@ impl Translator {
     /// without the object changing.
     pub fn findings(&self, objects: &Objects) -> Vec<Finding> {
         let mut findings = Vec::new();
-        for (id, unit) in self.noted.iter().filter_map(|id| Some((id, self.units.get(id)?))) {
+        for (id, unit) in self
+            .noted
+            .iter()
+            .filter_map(|id| Some((id, self.units.get(id)?)))
+        {
             let key = self.object_of(*id).map(|object| &object.key);
-            let Some(object) = key.and_then(|key| objects.find(key)) else { continue };
+            let Some(object) = key.and_then(|key| objects.find(key)) else {
+                continue;
+            };
             findings.extend(unit.output.notes.iter().map(|note| note.finding(object)));
         }
         for (key, refused) in &self.rejections {
-            let Some(object) = objects.find(key) else { continue };
+            let Some(object) = objects.find(key) else {
+                continue;
+            };
             findings.extend(refused.iter().map(|((proxy, ..), reason)| {
                 Note::new("spec", wording::rejected(proxy, reason)).finding(object)
             }));
@@ -159,7 +173,9 @@ impl Translator {
     /// the resource comes from says so until another version of the resource is made.
     pub fn reject(&mut self, rejection: &Rejection<'_>) -> Delta {
         let mut delta = Delta::default();
-        let Some(key) = self.origin_of(rejection.type_url, rejection.name) else { return delta };
+        let Some(key) = self.origin_of(rejection.type_url, rejection.name) else {
+            return delta;
+        };
         let refused = (
             rejection.proxy.to_owned(),
             rejection.type_url.to_owned(),
@@ -192,7 +208,9 @@ impl Translator {
             stale.insert(UnitId::Mesh);
         }
         for change in changes {
-            let Some(applied) = self.index.apply(change) else { continue };
+            let Some(applied) = self.index.apply(change) else {
+                continue;
+            };
             let units = [UnitId::Waypoint(applied.id), UnitId::Object(applied.id)];
             if applied.is_gone {
                 for id in units {
@@ -225,14 +243,23 @@ impl Translator {
         let mut altered = BTreeSet::new();
         for id in stale.iter().copied() {
             let UnitId::Waypoint(object) = id else { break };
-            let Some(object) = self.index.get(object).cloned() else { continue };
-            let Some(gateway) = object.decoded::<Gateway>() else { continue };
+            let Some(object) = self.index.get(object).cloned() else {
+                continue;
+            };
+            let Some(gateway) = object.decoded::<Gateway>() else {
+                continue;
+            };
             let view = View::new(&self.index, &self.waypoints, &self.settings);
             let waypoint = Waypoint::derive(&view, &object, gateway);
             let facts = view.into_facts();
             self.read(id, facts);
-            if self.waypoints.get(&object.key).is_none_or(|old| **old != waypoint) {
-                self.waypoints.insert(object.key.clone(), Arc::new(waypoint));
+            if self
+                .waypoints
+                .get(&object.key)
+                .is_none_or(|old| **old != waypoint)
+            {
+                self.waypoints
+                    .insert(object.key.clone(), Arc::new(waypoint));
                 altered.insert(FactId::from(Fact::Waypoint(&object.key)));
             }
         }
@@ -247,7 +274,9 @@ impl Translator {
             UnitId::Waypoint(_) => return,
             UnitId::Mesh => (None, unit::translate_mesh(&view)),
             UnitId::Object(object) => {
-                let Some(object) = self.index.get(object).cloned() else { return };
+                let Some(object) = self.index.get(object).cloned() else {
+                    return;
+                };
                 let output = unit::translate(&view, &object);
                 (Some(object), output)
             }
@@ -275,7 +304,8 @@ impl Translator {
         delta: &mut Delta,
     ) {
         let mut edits = ResourceEdits::default();
-        self.resources.replace(&old.resources, &new.resources, &mut edits);
+        self.resources
+            .replace(&old.resources, &new.resources, &mut edits);
         let Some(object) = object else {
             delta.resources.extend(edits);
             return;
@@ -289,20 +319,18 @@ impl Translator {
             delta.statuses.insert(object.key.clone(), status);
         }
         if old.manifests != new.manifests {
-            delta.manifests.insert(object.key.clone(), new.manifests.clone());
+            delta
+                .manifests
+                .insert(object.key.clone(), new.manifests.clone());
         }
         delta.findings |= was_refused || old.notes != new.notes;
     }
 
     /// Forgets a unit whose object is gone.
-    fn remove(
-        &mut self,
-        id: UnitId,
-        key: &Key,
-        delta: &mut Delta,
-        altered: &mut BTreeSet<FactId>,
-    ) {
-        let Some(unit) = self.units.remove(&id) else { return };
+    fn remove(&mut self, id: UnitId, key: &Key, delta: &mut Delta, altered: &mut BTreeSet<FactId>) {
+        let Some(unit) = self.units.remove(&id) else {
+            return;
+        };
         self.unread(id, &unit.facts);
         self.noted.remove(&id);
         if matches!(id, UnitId::Waypoint(_)) {
@@ -313,7 +341,8 @@ impl Translator {
         self.rejections.remove(key);
         let none = Output::default();
         let mut edits = ResourceEdits::default();
-        self.resources.replace(&unit.output.resources, &none.resources, &mut edits);
+        self.resources
+            .replace(&unit.output.resources, &none.resources, &mut edits);
         delta.resources.extend(edits);
         delta.statuses.remove(key);
         if !unit.output.manifests.is_empty() {
@@ -327,8 +356,10 @@ impl Translator {
         self.worked += 1;
         let unit = self.units.entry(id).or_default();
         let old = std::mem::replace(&mut unit.facts, facts.clone());
-        let gone: Vec<FactId> =
-            old.into_iter().filter(|fact| facts.binary_search(fact).is_err()).collect();
+        let gone: Vec<FactId> = old
+            .into_iter()
+            .filter(|fact| facts.binary_search(fact).is_err())
+            .collect();
         self.unread(id, &gone);
         for fact in facts {
             self.readers.entry(fact).or_default().insert(id);
@@ -364,7 +395,9 @@ impl Translator {
     /// Returns the object that a resource comes from.
     fn origin_of(&self, type_url: &str, name: &str) -> Option<Key> {
         let candidates: Vec<Key> = origins(type_url, name);
-        candidates.into_iter().find(|key| self.index.find(key).is_some())
+        candidates
+            .into_iter()
+            .find(|key| self.index.find(key).is_some())
     }
 }
 
@@ -382,11 +415,14 @@ fn origins(type_url: &str, name: &str) -> Vec<Key> {
     let parts: Vec<&str> = name.split('/').collect();
     let key = |kind: &Kind, namespace: &str, name: &str| Key::new(kind.clone(), namespace, name);
     match (type_url, parts.as_slice()) {
-        (proto::POLICY_TYPE, [namespace, name]) => vec![key(&AUTHORIZATION_POLICY, namespace, name)],
-        (proto::PLUGIN_TYPE, [namespace, name]) => vec![key(&WASM_PLUGIN, namespace, name)],
-        (proto::ROUTE_TYPE, [namespace, name, ..]) => {
-            super::route::KINDS.iter().map(|kind| key(kind, namespace, name)).collect()
+        (proto::POLICY_TYPE, [namespace, name]) => {
+            vec![key(&AUTHORIZATION_POLICY, namespace, name)]
         }
+        (proto::PLUGIN_TYPE, [namespace, name]) => vec![key(&WASM_PLUGIN, namespace, name)],
+        (proto::ROUTE_TYPE, [namespace, name, ..]) => super::route::KINDS
+            .iter()
+            .map(|kind| key(kind, namespace, name))
+            .collect(),
         (proto::AUTHORIZATION_TYPE, [namespace, name]) => {
             match name.strip_prefix("converted_peer_authentication_") {
                 Some(name) => vec![key(&PEER_AUTHENTICATION, namespace, name)],

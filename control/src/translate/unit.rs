@@ -21,8 +21,8 @@ use super::waypoint::Traffic;
 use super::{authz, peer, plugin, remote, route, service, target, workload};
 use crate::deploy;
 use crate::index::{
-    AUTHORIZATION_POLICY, ENDPOINT_SLICE, GATEWAY, GATEWAY_CLASS, PEER_AUTHENTICATION, POD, SERVICE,
-    WASM_PLUGIN,
+    AUTHORIZATION_POLICY, ENDPOINT_SLICE, GATEWAY, GATEWAY_CLASS, PEER_AUTHENTICATION, POD,
+    SERVICE, WASM_PLUGIN,
 };
 use crate::kinds::authorization::AuthorizationPolicy;
 use crate::kinds::peer_authentication::PeerAuthentication;
@@ -51,7 +51,9 @@ impl Output {
 
     fn add_workload(&mut self, workload: Workload) {
         let name = workload.uid.clone();
-        let address = Address { r#type: Some(address::Type::Workload(workload)) };
+        let address = Address {
+            r#type: Some(address::Type::Workload(workload)),
+        };
         self.resources.addresses.insert(name, Arc::new(address));
     }
 
@@ -104,7 +106,12 @@ pub(crate) fn translate(view: &View<'_>, object: &Object) -> Output {
         wasm_plugin(view, object, found, &mut output);
     } else if let Some(resolved) = route::resolve(view, object) {
         for (waypoint, routes) in route::convert(object, &resolved) {
-            output.resources.waypoints.entry(waypoint).or_default().routes = routes;
+            output
+                .resources
+                .waypoints
+                .entry(waypoint)
+                .or_default()
+                .routes = routes;
         }
         output.judge(status::route(object, &resolved));
     } else {
@@ -136,7 +143,9 @@ fn service(view: &View<'_>, object: &Object, service: &Service, output: &mut Out
     }
     let binding = bind(view, object, Traffic::Service);
     if let Some(found) = service::of_service(view, object, service, &binding) {
-        let address = Address { r#type: Some(address::Type::Service(found)) };
+        let address = Address {
+            r#type: Some(address::Type::Service(found)),
+        };
         let name = service::key(view, &object.key);
         output.resources.addresses.insert(name, Arc::new(address));
     }
@@ -168,7 +177,12 @@ fn authorization_policy(
 ) {
     let targets = target::resolve(view, object, policy.spec.targets());
     let converted = authz::ztunnel::convert(view, object, &policy.spec);
-    output.judge(status::authorization_policy(object, &policy.spec, converted.as_ref(), &targets));
+    output.judge(status::authorization_policy(
+        object,
+        &policy.spec,
+        converted.as_ref(),
+        &targets,
+    ));
     if let Some(converted) = converted {
         output.add_authorization(converted.authorization);
     }

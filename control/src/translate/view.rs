@@ -29,7 +29,12 @@ pub(crate) struct View<'a> {
 impl<'a> View<'a> {
     /// Begins a translation.
     pub(crate) fn new(index: &'a Index, waypoints: &'a Waypoints, settings: &'a Settings) -> Self {
-        Self { index, waypoints, settings, seen: RefCell::default() }
+        Self {
+            index,
+            waypoints,
+            settings,
+            seen: RefCell::default(),
+        }
     }
 
     /// Returns the facts that were looked at, sorted.
@@ -66,7 +71,9 @@ impl<'a> View<'a> {
     /// Returns the objects of a kind in a namespace, ordered by name.
     pub(crate) fn in_namespace(&self, kind: &Kind, namespace: &str) -> Vec<&'a Arc<Object>> {
         let found = self.behind(Fact::InNamespace(kind, namespace));
-        self.noted(found, |key| key.kind == *kind && *key.namespace == *namespace)
+        self.noted(found, |key| {
+            key.kind == *kind && *key.namespace == *namespace
+        })
     }
 
     /// Returns the objects of a kind in a namespace that bear all labels of a selector.
@@ -76,10 +83,14 @@ impl<'a> View<'a> {
         namespace: &str,
         selector: &Labels,
     ) -> Vec<&'a Arc<Object>> {
-        let Some((key, value)) = selector.first_key_value() else { return Vec::new() };
+        let Some((key, value)) = selector.first_key_value() else {
+            return Vec::new();
+        };
         let found = self.behind(Fact::Labelled(kind, namespace, (key, value)));
         // One that does not fit has been looked at too: it may come to.
-        let mut found = self.noted(found, |key| key.kind == *kind && *key.namespace == *namespace);
+        let mut found = self.noted(found, |key| {
+            key.kind == *kind && *key.namespace == *namespace
+        });
         found.retain(|object| selects(selector, &object.labels));
         found
     }
@@ -96,7 +107,9 @@ impl<'a> View<'a> {
             .flat_map(|(key, value)| self.behind(Fact::Selecting(kind, namespace, (key, value))))
             .collect();
         // One that does not fit has been looked at too: it may come to.
-        let mut found = self.noted(found, |key| key.kind == *kind && *key.namespace == *namespace);
+        let mut found = self.noted(found, |key| {
+            key.kind == *kind && *key.namespace == *namespace
+        });
         found.retain(|object| selector_of(object).is_some_and(|s| selects(&s, labels)));
         found.sort_by(|a, b| a.key.cmp(&b.key));
         found

@@ -96,10 +96,13 @@ impl Waypoint {
             name: WaypointName::new(&object.key.namespace, &object.key.name),
             class: gateway.spec.gateway_class_name.clone(),
             role,
-            address: destination(&object.key.namespace, &front.addresses, &view.settings.network),
+            address: destination(
+                &object.key.namespace,
+                &front.addresses,
+                &view.settings.network,
+            ),
             serves: serves.to_owned(),
-            admits: listener(&gateway.spec.listeners, tunnel.as_ref())
-                .map_or(Admits::Same, admits),
+            admits: listener(&gateway.spec.listeners, tunnel.as_ref()).map_or(Admits::Same, admits),
             tunnel,
         }
     }
@@ -117,8 +120,12 @@ impl Waypoint {
             Admits::Selected(exact, requirements) => {
                 let none = Labels::new();
                 let labels = labels.unwrap_or(&none);
-                exact.iter().all(|(key, value)| labels.get(key) == Some(value))
-                    && requirements.iter().all(|requirement| requirement.holds(labels))
+                exact
+                    .iter()
+                    .all(|(key, value)| labels.get(key) == Some(value))
+                    && requirements
+                        .iter()
+                        .all(|requirement| requirement.holds(labels))
             }
         }
     }
@@ -162,7 +169,11 @@ fn destination(namespace: &str, addresses: &[Address], network: &str) -> Option<
 
 /// Returns an address of a network, `None` if it is not an IP address.
 pub(crate) fn network_address(ip: &str, network: &str) -> Option<NetworkAddress> {
-    Some(NetworkAddress { network: network.to_owned(), address: ip_bytes(ip)?, length: None })
+    Some(NetworkAddress {
+        network: network.to_owned(),
+        address: ip_bytes(ip)?,
+        length: None,
+    })
 }
 
 /// Returns the bytes of an IP address.
@@ -184,7 +195,10 @@ fn read_binding(text: &str) -> Option<ApplicationTunnel> {
         "PROXY" => Protocol::Proxy,
         _ => return None,
     };
-    Some(ApplicationTunnel { protocol: protocol.into(), port })
+    Some(ApplicationTunnel {
+        protocol: protocol.into(),
+        port,
+    })
 }
 
 /// Returns the listener whose `allowedRoutes` count.
@@ -206,7 +220,10 @@ pub(crate) fn is_mesh(listener: &GatewayListeners) -> bool {
 }
 
 fn admits(listener: &GatewayListeners) -> Admits {
-    let namespaces = listener.allowed_routes.as_ref().and_then(|routes| routes.namespaces.as_ref());
+    let namespaces = listener
+        .allowed_routes
+        .as_ref()
+        .and_then(|routes| routes.namespaces.as_ref());
     match namespaces.and_then(|namespaces| namespaces.from.as_ref()) {
         Some(From::All) => Admits::All,
         Some(From::Selector) => match namespaces.and_then(|n| n.selector.as_ref()) {
@@ -218,10 +235,17 @@ fn admits(listener: &GatewayListeners) -> Admits {
 }
 
 fn selected(selector: &Selector) -> Admits {
-    let requirements = selector.match_expressions.iter().flatten().map(|found| Requirement {
-        key: found.key.clone(),
-        operator: found.operator.clone(),
-        values: found.values.clone().unwrap_or_default(),
-    });
-    Admits::Selected(selector.match_labels.clone().unwrap_or_default(), requirements.collect())
+    let requirements = selector
+        .match_expressions
+        .iter()
+        .flatten()
+        .map(|found| Requirement {
+            key: found.key.clone(),
+            operator: found.operator.clone(),
+            values: found.values.clone().unwrap_or_default(),
+        });
+    Admits::Selected(
+        selector.match_labels.clone().unwrap_or_default(),
+        requirements.collect(),
+    )
 }

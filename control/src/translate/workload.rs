@@ -27,16 +27,27 @@ pub(crate) fn of_pod(view: &View<'_>, object: &Object, pod: &Pod) -> Option<Work
     }
     let settings = view.settings;
     let spec = pod.spec.as_ref()?;
-    let Key { namespace, name, .. } = &object.key;
-    let tunnels_itself =
-        object.label(names::TUNNEL).is_some_and(|tunnels| tunnels.split(',').any(|t| t == "http"));
+    let Key {
+        namespace, name, ..
+    } = &object.key;
+    let tunnels_itself = object
+        .label(names::TUNNEL)
+        .is_some_and(|tunnels| tunnels.split(',').any(|t| t == "http"));
     let captured = object.annotation(names::REDIRECTION) == Some("enabled");
-    let tunnel = if captured || tunnels_itself { TunnelProtocol::Hbone } else { TunnelProtocol::None };
+    let tunnel = if captured || tunnels_itself {
+        TunnelProtocol::Hbone
+    } else {
+        TunnelProtocol::None
+    };
     let network_mode = match spec.host_network {
         Some(true) => NetworkMode::HostNetwork,
         _ => NetworkMode::Standard,
     };
-    let status = if is_ready(object) { WorkloadStatus::Healthy } else { WorkloadStatus::Unhealthy };
+    let status = if is_ready(object) {
+        WorkloadStatus::Healthy
+    } else {
+        WorkloadStatus::Unhealthy
+    };
     let binding = bind(view, object, Traffic::Workload);
     let workload_name = workload_name(object, pod);
     let instance = binding::instance_of(view, object);
@@ -47,12 +58,20 @@ pub(crate) fn of_pod(view: &View<'_>, object: &Object, pod: &Pod) -> Option<Work
         uid: format!("{}//Pod/{namespace}/{name}", settings.cluster_id),
         name: name.to_string(),
         namespace: namespace.to_string(),
-        addresses: addresses(object).iter().filter_map(|ip| ip_bytes(ip)).collect(),
-        network: object.label(names::NETWORK).unwrap_or(&settings.network).to_owned(),
+        addresses: addresses(object)
+            .iter()
+            .filter_map(|ip| ip_bytes(ip))
+            .collect(),
+        network: object
+            .label(names::NETWORK)
+            .unwrap_or(&settings.network)
+            .to_owned(),
         tunnel_protocol: tunnel.into(),
         trust_domain: settings.wire_trust_domain(),
         service_account: spec.service_account_name.clone().unwrap_or_default(),
-        waypoint: binding.bound().and_then(|bound| bound.primary.address.clone()),
+        waypoint: binding
+            .bound()
+            .and_then(|bound| bound.primary.address.clone()),
         node: spec.node_name.clone().unwrap_or_default(),
         canonical_name: canonical_name(object, &workload_name),
         canonical_revision: canonical_revision(object),
@@ -64,7 +83,10 @@ pub(crate) fn of_pod(view: &View<'_>, object: &Object, pod: &Pod) -> Option<Work
         cluster_id: settings.cluster_id.clone(),
         services: services(view, object, pod),
         application_tunnel: instance.and_then(|waypoint| waypoint.tunnel),
-        locality: spec.node_name.as_deref().and_then(|node| locality(view, node)),
+        locality: spec
+            .node_name
+            .as_deref()
+            .and_then(|node| locality(view, node)),
         network_mode: network_mode.into(),
         ..Workload::default()
     })
@@ -81,8 +103,14 @@ fn phase(pod: &Object) -> Option<&str> {
 
 /// Returns the addresses of a pod; the status speaks, not what the manifest once said.
 fn addresses(pod: &Object) -> Vec<&str> {
-    let Some(status) = pod.status.as_deref() else { return Vec::new() };
-    let items = status.get("podIPs").and_then(Value::as_array).into_iter().flatten();
+    let Some(status) = pod.status.as_deref() else {
+        return Vec::new();
+    };
+    let items = status
+        .get("podIPs")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let many: Vec<&str> = items.filter_map(|item| item.get("ip")?.as_str()).collect();
     match status.get("podIP").and_then(Value::as_str) {
         Some(ip) if many.is_empty() && !ip.is_empty() => vec![ip],
@@ -91,7 +119,10 @@ fn addresses(pod: &Object) -> Vec<&str> {
 }
 
 fn is_ready(pod: &Object) -> bool {
-    let conditions = pod.status.as_deref().and_then(|status| status.get("conditions"));
+    let conditions = pod
+        .status
+        .as_deref()
+        .and_then(|status| status.get("conditions"));
     let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
     let is_deleted = pod.value.pointer("/metadata/deletionTimestamp").is_some();
     !is_deleted
@@ -101,14 +132,17 @@ fn is_ready(pod: &Object) -> bool {
         })
 }
 
-/// Returns the name of what runs a pod: its Deployment rather than the ReplicaSet in between, its
-/// CronJob rather than the Job.
+/// Returns the name of what runs a pod: its Deployment rather than the replica set in between, its
+/// cron job rather than the job.
 fn workload_name(object: &Object, pod: &Pod) -> String {
     if let Some(name) = object.label(names::WORKLOAD_NAME) {
         return name.to_owned();
     }
     let owners = pod.metadata.owner_references.iter().flatten();
-    let Some(owner) = owners.into_iter().find(|owner| owner.controller == Some(true)) else {
+    let Some(owner) = owners
+        .into_iter()
+        .find(|owner| owner.controller == Some(true))
+    else {
         return object.key.name.to_string();
     };
     let shortened = match owner.kind.as_str() {
@@ -122,7 +156,7 @@ fn workload_name(object: &Object, pod: &Pod) -> String {
     shortened.unwrap_or(&owner.name).to_owned()
 }
 
-/// A CronJob puts eight to ten digits of time behind its name.
+/// A cron job puts eight to ten digits of time behind its name.
 fn cron_job_of(job: &str) -> Option<&str> {
     let (name, time) = job.rsplit_once('-')?;
     let is_time = (8..=10).contains(&time.len()) && time.bytes().all(|byte| byte.is_ascii_digit());
@@ -139,11 +173,15 @@ fn canonical_name(object: &Object, workload_name: &str) -> String {
 }
 
 fn canonical_revision(object: &Object) -> String {
-    [names::CANONICAL_REVISION, "app.kubernetes.io/version", "version"]
-        .into_iter()
-        .find_map(|key| object.label(key))
-        .unwrap_or("latest")
-        .to_owned()
+    [
+        names::CANONICAL_REVISION,
+        "app.kubernetes.io/version",
+        "version",
+    ]
+    .into_iter()
+    .find_map(|key| object.label(key))
+    .unwrap_or("latest")
+    .to_owned()
 }
 
 fn locality(view: &View<'_>, node: &str) -> Option<Locality> {
@@ -159,19 +197,32 @@ fn locality(view: &View<'_>, node: &str) -> Option<Locality> {
 
 /// Returns the Services a pod is an endpoint of, each with the ports that lead somewhere on it.
 fn services(view: &View<'_>, object: &Object, pod: &Pod) -> BTreeMap<String, PortList> {
-    let Some(spec) = pod.spec.as_ref() else { return BTreeMap::new() };
-    let found = view.selecting(&SERVICE, &object.key.namespace, &object.labels).into_iter();
+    let Some(spec) = pod.spec.as_ref() else {
+        return BTreeMap::new();
+    };
+    let found = view
+        .selecting(&SERVICE, &object.key.namespace, &object.labels)
+        .into_iter();
     found
         .filter_map(|service| {
             let decoded = service.decoded::<Service>()?;
-            let ports = service::discovered(decoded)?.ports.iter().flatten().filter_map(|found| {
-                Some(Port {
-                    service_port: port::number(found.port),
-                    target_port: port::target_on(found, spec)?,
-                    app_protocol: 0,
-                })
-            });
-            Some((service::key(view, &service.key), PortList { ports: ports.collect() }))
+            let ports = service::discovered(decoded)?
+                .ports
+                .iter()
+                .flatten()
+                .filter_map(|found| {
+                    Some(Port {
+                        service_port: port::number(found.port),
+                        target_port: port::target_on(found, spec)?,
+                        app_protocol: 0,
+                    })
+                });
+            Some((
+                service::key(view, &service.key),
+                PortList {
+                    ports: ports.collect(),
+                },
+            ))
         })
         .collect()
 }
@@ -179,23 +230,31 @@ fn services(view: &View<'_>, object: &Object, pod: &Pod) -> BTreeMap<String, Por
 /// Returns the workloads of endpoints that are not pods.
 ///
 /// Nothing is known of them but their address, which may be shared with others.
-pub(crate) fn of_slice(
-    view: &View<'_>,
-    object: &Object,
-    slice: &EndpointSlice,
-) -> Vec<Workload> {
-    let Some((service, ports)) = slice_ports(view, object, slice) else { return Vec::new() };
+pub(crate) fn of_slice(view: &View<'_>, object: &Object, slice: &EndpointSlice) -> Vec<Workload> {
+    let Some((service, ports)) = slice_ports(view, object, slice) else {
+        return Vec::new();
+    };
     let settings = view.settings;
-    let Key { namespace, name, .. } = &object.key;
+    let Key {
+        namespace, name, ..
+    } = &object.key;
     let is_pod = |kind: Option<&String>| kind.is_some_and(|kind| kind == "Pod");
     let endpoints = slice.endpoints.iter().flatten().filter(|endpoint| {
-        !is_pod(endpoint.target_ref.as_ref().and_then(|target| target.kind.as_ref()))
+        !is_pod(
+            endpoint
+                .target_ref
+                .as_ref()
+                .and_then(|target| target.kind.as_ref()),
+        )
     });
     endpoints
         .filter_map(|endpoint| {
             // More than one address per endpoint means nothing: dual stack is two slices.
             let ip = endpoint.addresses.first()?;
-            let ready = endpoint.conditions.as_ref().and_then(|conditions| conditions.ready);
+            let ready = endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.ready);
             let status = match ready {
                 None | Some(true) => WorkloadStatus::Healthy,
                 Some(false) => WorkloadStatus::Unhealthy,
@@ -244,5 +303,10 @@ fn slice_ports(
             app_protocol: 0,
         })
     });
-    Some((service::key(view, &found.key), PortList { ports: ports.collect() }))
+    Some((
+        service::key(view, &found.key),
+        PortList {
+            ports: ports.collect(),
+        },
+    ))
 }

@@ -24,7 +24,9 @@ fn vectors() -> PathBuf {
 }
 
 fn scenarios() -> Vec<PathBuf> {
-    let entries = fs::read_dir(vectors()).unwrap().map(|entry| entry.unwrap().path());
+    let entries = fs::read_dir(vectors())
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
     let mut folders: Vec<PathBuf> = entries.filter(|path| path.is_dir()).collect();
     folders.sort();
     folders
@@ -101,7 +103,13 @@ fn translated(scenario: &Scenario) -> Facts {
         };
         let mut status = status.unwrap_or_else(|| Value::Object(Map::new()));
         name_generation(&mut status, object.life.generation);
-        scenario.add_status(object.key.kind.name(), &object.key.namespace, &object.key.name, &status, &mut facts);
+        scenario.add_status(
+            object.key.kind.name(),
+            &object.key.namespace,
+            &object.key.name,
+            &status,
+            &mut facts,
+        );
     }
     facts
 }
@@ -115,9 +123,12 @@ fn name_generation(value: &mut Value, generation: i64) {
             {
                 *observed = "current".into();
             }
-            map.values_mut().for_each(|value| name_generation(value, generation));
+            map.values_mut()
+                .for_each(|value| name_generation(value, generation));
         }
-        Value::Array(items) => items.iter_mut().for_each(|value| name_generation(value, generation)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|value| name_generation(value, generation)),
         _ => {}
     }
 }

@@ -170,7 +170,7 @@ pub struct Retry {
     pub backoff: Option<Duration>,
 }
 
-/// Attempts after the first where the user asked for retries and named no number; Istio's.
+/// Attempts after the first where the user said nothing about trying again; Istio's.
 pub const DEFAULT_ATTEMPTS: u32 = 2;
 
 /// `namespace/name rule`.

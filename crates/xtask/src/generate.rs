@@ -26,7 +26,11 @@ pub(crate) fn write() -> Result<()> {
     let wanted = generate()?;
     for entry in fs::read_dir(&dir)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if !wanted.contains_key(&name) {
             fs::remove_file(path)?;
         }
@@ -53,7 +57,11 @@ fn generate() -> Result<BTreeMap<String, String>> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&out)? {
             let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
             files.insert(name, fs::read_to_string(&path)?);
         }
         Ok(files)

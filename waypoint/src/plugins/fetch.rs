@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::Str;
-use mesh::plugin::Plugin;
+use mesh::plugin::{Kind, Plugin};
 use parking_lot::Mutex;
 use runtime::TaskSet;
 use tokio::sync::mpsc;
@@ -87,6 +87,11 @@ impl Loader {
 
     /// Reads, compiles and tries a plugin. Blocks.
     fn compile(&self, plugin: &Plugin) -> Result<wasm_host::Plugin, Str> {
+        if plugin.kind == Kind::Network {
+            return Err(
+                "plugins of type NETWORK are not run: connections are not shown to guests".into(),
+            );
+        }
         let module = self.module(plugin)?;
         if let Some(wanted) = &plugin.sha256
             && module.sha256() != &**wanted

@@ -16,7 +16,7 @@ use mesh::service::Service;
 pub(crate) struct Rules {
     /// Policies that decide, in no particular order.
     pub(crate) policies: Arc<[Arc<Policy>]>,
-    /// Plugins, in the order they run.
+    /// Plugins, in the order they run; those for connections first.
     pub(crate) plugins: Box<[Arc<Loaded>]>,
     /// Routes.
     pub(crate) routes: Table,
@@ -47,6 +47,12 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
+    /// Whether connections cannot pass because of it: it would have to see them, cannot run, and
+    /// must.
+    pub(crate) fn blocks_connections(&self) -> bool {
+        self.plugin.kind == Kind::Network && self.module.is_err() && !self.fails_open()
+    }
+
     /// Whether requests pass when the plugin cannot run.
     pub(crate) fn fails_open(&self) -> bool {
         self.plugin.fail_strategy == FailStrategy::Open
@@ -103,15 +109,10 @@ impl Attachable<'_> {
 
     fn plugins_of(&self, service: Option<&NamespacedHostname>, port: u16) -> Box<[Arc<Loaded>]> {
         let all = || self.plugins.values();
-        let order = plugin::chain(
-            all().map(|loaded| &loaded.plugin),
-            Kind::Http,
-            service,
-            port,
-        );
+        let of = |kind| plugin::chain(all().map(|loaded| &loaded.plugin), kind, service, port);
+        let order = of(Kind::Network).into_iter().chain(of(Kind::Http));
         order
-            .iter()
-            .filter_map(|plugin| all().find(|loaded| Arc::ptr_eq(&loaded.plugin, plugin)))
+            .filter_map(|plugin| all().find(|loaded| Arc::ptr_eq(&loaded.plugin, &plugin)))
             .cloned()
             .collect()
     }

@@ -1,134 +1,136 @@
-use serde_json::json;
+use std::sync::Arc;
+
+use control::{
+    object::Store,
+    source::{Event, Root, Scope, yaml},
+};
+use jiff::Timestamp;
 
 use super::*;
 
-fn document(value: Value) -> Document {
-    Document {
-        value,
-        origin: Origin {
-            file: Some("a.yaml".to_owned()),
-            line: 4,
-        },
-    }
+/// The objects of a manifest called `a.yaml`.
+pub(in crate::runner) fn objects(text: &str) -> Objects {
+    let mut store = Store::new(Timestamp::now());
+    let manifest = yaml::parse(&Arc::from("a.yaml"), text);
+    assert!(manifest.unreadable.is_empty(), "{:?}", manifest.unreadable);
+    let root = Root::Written {
+        order: 0,
+        path: std::path::Path::new("a.yaml").into(),
+    };
+    let snapshot = Event::Snapshot {
+        scope: Scope::new(root, "a.yaml"),
+        documents: manifest.documents,
+        unreadable: Vec::new(),
+    };
+    store.apply(snapshot, Timestamp::now());
+    assert_eq!(store.findings(), Vec::new());
+    store.objects().clone()
 }
 
-fn deployment(containers: &Value) -> Document {
-    document(json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": containers}},
-        },
-    }))
+fn deployment(containers: &str) -> String {
+    format!(
+        "apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      containers:
+{containers}"
+    )
 }
 
-fn desired(documents: &[Document]) -> Desired {
-    Desired::of(documents, &Desired::default())
-}
-
-fn check(containers: &Value, expected: &[&str]) {
-    let desired = desired(&[deployment(containers)]);
-    let said: Vec<String> = desired.findings.iter().map(ToString::to_string).collect();
+fn check(text: &str, expected: &[&str]) {
+    let said: Vec<String> = Desired::of(&objects(text))
+        .findings
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(said, expected);
 }
 
 #[test]
-fn a_container_without_command_is_an_error_that_names_the_field() {
+fn a_container_without_command_is_an_error_that_names_line_and_field() {
+    let text = deployment(
+        "      - {name: a, image: x, command: ['true']}
+      - {name: b, image: x}\n",
+    );
     check(
-        &json!([{"name": "a", "image": "x", "command": ["true"]}, {"name": "b", "image": "x"}]),
+        &text,
         &[
-            "a.yaml:4 Deployment default/web spec.template.spec.containers[1].command: is required, because no \
-           image is pulled here, no pod is started from this template, name the program on this machine to run",
+            "a.yaml:11 Deployment default/web spec.template.spec.containers[1].command: is required, because no image \
+           is pulled here, no pod is started from this template, name the program on this machine to run",
         ],
     );
-    let desired = desired(&[deployment(&json!([{"name": "b", "image": "x"}]))]);
-    assert!(!is_runnable(
-        &desired.deployments[&ObjectKey::new("default", "web")]
-    ));
-}
-
-#[test]
-fn an_image_is_required_though_never_pulled() {
-    check(
-        &json!([{"name": "a", "command": ["true"]}]),
-        &[
-            "a.yaml:4 Deployment default/web spec.template.spec.containers[0].image: is required, no pod is \
-           started from this template, name any image; it is shown, never pulled",
-        ],
-    );
+    assert_eq!(Desired::of(&objects(&text)).runnable().count(), 0);
 }
 
 #[test]
 fn what_is_not_honoured_is_said() {
-    let container = json!({
-        "name": "a", "image": "x", "command": ["true"],
-        "envFrom": [{"configMapRef": {"name": "c"}}],
-        "env": [
-            {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            {"name": "B", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
-        ],
-        "livenessProbe": {"grpc": {"port": 1}},
-    });
-    let desired = desired(&[deployment(&json!([container]))]);
+    let text = deployment(
+        "      - name: a
+        image: x
+        command: ['true']
+        envFrom: [{configMapRef: {name: c}}]
+        env:
+        - {name: A, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+        - {name: B, valueFrom: {secretKeyRef: {name: s, key: k}}}
+        livenessProbe: {grpc: {port: 1}}
+      hostNetwork: true\n",
+    );
+    let desired = Desired::of(&objects(&text));
     let fields: Vec<_> = desired
         .findings
         .iter()
-        .filter_map(|finding| finding.field.as_deref())
+        .filter_map(|finding| finding.field.clone())
         .collect();
-    let base = "spec.template.spec.containers[0]";
-    let expected = ["envFrom", "env[1].valueFrom", "livenessProbe.grpc"]
-        .map(|field| format!("{base}.{field}"));
+    let container = ["envFrom", "env[1].valueFrom", "livenessProbe.grpc"]
+        .map(|field| format!("containers[0].{field}"));
+    let expected: Vec<_> = container
+        .into_iter()
+        .chain(["hostNetwork".to_owned()])
+        .map(|field| format!("spec.template.spec.{field}"))
+        .collect();
     assert_eq!(fields, expected);
-    assert!(is_runnable(
-        &desired.deployments[&ObjectKey::new("default", "web")]
-    ));
+    assert_eq!(desired.runnable().count(), 1);
 }
 
 #[test]
 fn kinds_that_are_not_run_are_named() {
-    let job = document(
-        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j", "namespace": "n"}}),
+    check(
+        "apiVersion: batch/v1
+kind: Job
+metadata: {name: j, namespace: n}
+spec:
+  template:
+    spec:
+      restartPolicy: Never
+      containers: [{name: a, image: x}]",
+        &[
+            "a.yaml:1 Job n/j: a Job is not run on one machine, none of its pods exist, write a Deployment",
+        ],
     );
-    let desired = desired(&[job]);
+}
+
+#[test]
+fn labels_of_namespaces_and_slices_of_people_are_kept() {
+    let text = "apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {a: b}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: shop, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+endpoints: []
+ports: []";
+    let desired = Desired::of(&objects(text));
     assert_eq!(
-        desired.findings[0].to_string(),
-        "a.yaml:4 Job n/j: a Job is not run on one machine, none of its pods exist, write a Deployment"
+        desired.namespaces["shop"],
+        BTreeMap::from([("a".to_owned(), "b".to_owned())])
     );
-}
-
-#[test]
-fn of_two_objects_with_one_name_the_first_wins() {
-    let service = |port: u16| {
-        let spec = json!({"ports": [{"port": port}]});
-        document(
-            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"}, "spec": spec}),
-        )
-    };
-    let desired = desired(&[service(1), service(2)]);
-    let spec = desired.services[&ObjectKey::new("default", "s")]
-        .object
-        .spec
-        .clone()
-        .unwrap();
-    assert_eq!(spec.ports.unwrap()[0].port, 1);
-}
-
-#[test]
-fn an_object_that_no_longer_decodes_stays_as_it_was() {
-    let good = deployment(&json!([{"name": "a", "image": "x", "command": ["true"]}]));
-    let first = desired(&[good]);
-    let second = Desired::of(&[deployment(&json!("nonsense"))], &first);
-    assert_eq!(second.deployments, first.deployments);
-    let third = Desired::of(&[], &second);
-    assert!(third.deployments.is_empty());
-}
-
-#[test]
-fn other_kinds_are_left_alone() {
-    let route =
-        document(json!({"apiVersion": "x/v1", "kind": "HTTPRoute", "metadata": {"name": "r"}}));
-    assert_eq!(
-        desired(&[route, document(json!(3)), document(json!({}))]),
-        Desired::default()
-    );
+    assert_eq!(desired.slices.len(), 1);
+    assert_eq!(desired.findings, Vec::new());
 }

@@ -1,14 +1,12 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::runner::desired::Origin;
 
 fn service(name: &str, spec: &Value) -> Named<Service> {
     let object = json!({"metadata": {"namespace": "default", "name": name}, "spec": spec});
     Named {
         key: ObjectKey::new("default", name),
         object: serde_json::from_value(object).unwrap(),
-        origin: Origin::default(),
     }
 }
 

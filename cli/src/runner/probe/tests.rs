@@ -21,6 +21,7 @@ fn probe(value: &Value) -> Probe {
 fn surroundings() -> Invocation {
     let env = BTreeMap::from([("PATH".to_owned(), "/usr/bin:/bin".to_owned())]);
     Invocation {
+        name: String::new(),
         program: PathBuf::new(),
         args: Vec::new(),
         env,
@@ -80,7 +81,7 @@ fn a_kind_that_is_not_honoured_is_no_probe() {
 
 #[tokio::test]
 async fn http_asks_like_a_kubelet_and_takes_200_to_399_for_yes() {
-    let (port, request) = server("HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n").await;
+    let (port, request) = server("HTTP/1.1 302 Found\r\ncontent-length: 4\r\n\r\nbody").await;
     let headers = json!([{"name": "Host", "value": "shop"}, {"name": "x-a", "value": "b"}]);
     let get =
         json!({"host": "127.0.0.1", "port": port, "path": "/ready?x=1", "httpHeaders": headers});

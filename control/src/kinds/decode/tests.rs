@@ -11,7 +11,7 @@ fn mismatch_of(group: &str, kind: &str, spec: Value) -> String {
     });
     match info.decode(&value) {
         Ok(_) => "fits".to_owned(),
-        Err(Mismatch { field, what }) => format!("{field} {what}"),
+        Err(Mismatch { field, what, .. }) => format!("{field} {what}"),
     }
 }
 
@@ -94,4 +94,13 @@ fn fields_that_the_type_does_not_know_are_listed() {
     let (_, unknown) = info.decode(&value).unwrap().unwrap();
     let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
     assert_eq!(unknown, ["metadata.lables", "spec.ports[0].targetport"]);
+}
+
+#[test]
+fn a_text_that_yaml_takes_for_something_else_wants_quotes() {
+    let info = kinds::find("", "Service").unwrap();
+    let value = json!({"metadata": {"name": "x"}, "spec": {"selector": {"app": true}}});
+    assert_eq!(info.decode(&value).unwrap_err().remedy, "write it in quotes");
+    let value = json!({"metadata": {"name": "x"}, "spec": {"selector": {"app": []}}});
+    assert_eq!(info.decode(&value).unwrap_err().remedy, "");
 }

@@ -115,7 +115,7 @@ fn the_generation_rises_with_the_spec_only() {
     let first = desk.object("HTTPRoute", "a").clone();
     assert_eq!((first.life.generation, first.life.created), (1, at(1)));
 
-    desk.put("a.yaml", &route("a", "/a").replace("name: a", "name: a, labels: {x: y}"));
+    desk.put("a.yaml", &route("a", "/a").replace("name: a", "name: a, labels: {x: z}"));
     let labelled = desk.object("HTTPRoute", "a").clone();
     assert_eq!(labelled.life.generation, 1);
     assert!(labelled.life.version > first.life.version);
@@ -204,7 +204,7 @@ fn a_file_with_a_broken_document_loses_nothing() {
     assert_eq!(desk.findings().len(), 1);
     desk.put("a.yaml", &(service("a", 81) + "---\nkind: Service\nmetadata: {name: b}\n"));
     assert!(desk.find("Service", "b").is_some());
-    assert!(desk.findings()[0].starts_with("a.yaml:8 apiVersion: is required, this document is refused"));
+    assert!(desk.findings()[0].starts_with("a.yaml:7 apiVersion: is required, this document is refused"));
     desk.put("a.yaml", &service("a", 81));
     assert!(desk.find("Service", "b").is_none());
     assert_eq!(desk.findings(), Vec::<String>::new());

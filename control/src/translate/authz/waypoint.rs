@@ -1,6 +1,6 @@
-//! AuthorizationPolicies as a waypoint enforces them: as they are written.
+//! AuthorizationPolicy as a waypoint enforces it: as it is written.
 //!
-//! The waypoint matches; control only resolves what a policy is attached to. Values stay as their
+//! The waypoint matches; control only resolves what it is attached to. Values stay as their
 //! author wrote them, except that a service account gets its namespace and a port is a number.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,9 @@ pub(crate) fn convert(
     targets: &[Resolved],
 ) -> BTreeMap<WaypointName, Arc<Policy>> {
     let by_waypoint = target::by_waypoint(targets).into_iter();
-    by_waypoint.map(|(name, targets)| (name, Arc::new(policy(object, spec, targets)))).collect()
+    by_waypoint
+        .map(|(name, targets)| (name, Arc::new(policy(object, spec, targets))))
+        .collect()
 }
 
 fn policy(object: &Object, spec: &AuthorizationPolicySpec, targets: Vec<Target>) -> Policy {
@@ -39,15 +41,32 @@ fn policy(object: &Object, spec: &AuthorizationPolicySpec, targets: Vec<Target>)
         origin: Some(origin(object)),
         targets,
         action: action.into(),
-        rules: spec.rules.iter().flatten().map(|found| rule(found, namespace)).collect(),
-        provider: spec.provider.as_ref().map(|found| found.name.clone()).unwrap_or_default(),
+        rules: spec
+            .rules
+            .iter()
+            .flatten()
+            .map(|found| rule(found, namespace))
+            .collect(),
+        provider: spec
+            .provider
+            .as_ref()
+            .map(|found| found.name.clone())
+            .unwrap_or_default(),
         dry_run: is_dry_run(object),
     }
 }
 
 fn rule(rule: &Rule, namespace: &str) -> PolicyRule {
-    let from = rule.from.iter().flatten().map(|from| from.source.clone().unwrap_or_default());
-    let to = rule.to.iter().flatten().map(|to| to.operation.clone().unwrap_or_default());
+    let from = rule
+        .from
+        .iter()
+        .flatten()
+        .map(|from| from.source.clone().unwrap_or_default());
+    let to = rule
+        .to
+        .iter()
+        .flatten()
+        .map(|to| to.operation.clone().unwrap_or_default());
     PolicyRule {
         from: from.map(|found| source(found, namespace)).collect(),
         to: to.map(operation).collect(),
@@ -75,7 +94,13 @@ fn source(source: Source, namespace: &str) -> message::Source {
 }
 
 fn accounts(names: Vec<String>, namespace: &str) -> Vec<String> {
-    let full = |name: String| if name.contains('/') { name } else { format!("{namespace}/{name}") };
+    let full = |name: String| {
+        if name.contains('/') {
+            name
+        } else {
+            format!("{namespace}/{name}")
+        }
+    };
     names.into_iter().map(full).collect()
 }
 
@@ -94,7 +119,10 @@ fn operation(operation: Operation) -> message::Operation {
 
 /// Reads ports; admission has refused what is none. Zero is a port that nothing has.
 fn ports(values: &[String]) -> Vec<u32> {
-    values.iter().map(|value| value.parse::<u16>().map_or(0, u32::from)).collect()
+    values
+        .iter()
+        .map(|value| value.parse::<u16>().map_or(0, u32::from))
+        .collect()
 }
 
 fn condition(condition: &Condition) -> message::Condition {

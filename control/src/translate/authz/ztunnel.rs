@@ -1,4 +1,4 @@
-//! AuthorizationPolicies as a ztunnel enforces them: by who connects from where to which port.
+//! AuthorizationPolicy as a ztunnel enforces it: by who connects from where to which port.
 //!
 //! Scenarios 20, 21 and 23. What only HTTP knows is dropped, by Istio's rules: an ALLOW loses the
 //! whole rule, which makes it stricter than written; a DENY keeps the rule without the field, and
@@ -13,8 +13,7 @@ use std::net::IpAddr;
 
 use proto::security::string_match::MatchType;
 use proto::security::{
-    Action, Address, Authorization, Clause, Match, Rule, Scope, ServiceAccountMatch,
-    StringMatch,
+    Action, Address, Authorization, Clause, Match, Rule, Scope, ServiceAccountMatch, StringMatch,
 };
 
 use super::is_dry_run;
@@ -45,14 +44,19 @@ pub(crate) fn convert(
     if !super::is_for_ztunnel(view, object, spec) {
         return None;
     }
-    let Key { namespace, name, .. } = &object.key;
+    let Key {
+        namespace, name, ..
+    } = &object.key;
     let is_allow = spec.action == given::Action::Allow;
     let mut dropped = BTreeSet::new();
     let mut rules = Vec::new();
     for rule in spec.rules.iter().flatten() {
-        let mut reader = Reader { namespace, dropped: BTreeSet::new() };
+        let mut reader = Reader {
+            namespace,
+            dropped: BTreeSet::new(),
+        };
         let converted = reader.rule(rule);
-        if !(is_allow && !reader.dropped.is_empty()) {
+        if !is_allow || reader.dropped.is_empty() {
             rules.push(converted);
         }
         dropped.append(&mut reader.dropped);
@@ -62,12 +66,21 @@ pub(crate) fn convert(
         name: name.to_string(),
         namespace: namespace.to_string(),
         scope: scope(view, namespace, spec).into(),
-        action: if is_allow { Action::Allow } else { Action::Deny }.into(),
+        action: if is_allow {
+            Action::Allow
+        } else {
+            Action::Deny
+        }
+        .into(),
         rules,
         dry_run: is_dry_run(object),
         extensions: Vec::new(),
     };
-    Some(Converted { authorization, dropped, never_matches })
+    Some(Converted {
+        authorization,
+        dropped,
+        never_matches,
+    })
 }
 
 fn scope(view: &View<'_>, namespace: &str, spec: &AuthorizationPolicySpec) -> Scope {
@@ -80,7 +93,12 @@ fn scope(view: &View<'_>, namespace: &str, spec: &AuthorizationPolicySpec) -> Sc
 
 /// Whether a rule can match anything: every clause needs an entry with a field.
 fn can_match(rule: &Rule) -> bool {
-    rule.clauses.iter().all(|clause| clause.matches.iter().any(|found| *found != Match::default()))
+    rule.clauses.iter().all(|clause| {
+        clause
+            .matches
+            .iter()
+            .any(|found| *found != Match::default())
+    })
 }
 
 /// Reads one rule and notes what cannot be expressed.
@@ -95,16 +113,22 @@ impl Reader<'_> {
         let mut clauses = Vec::new();
         if let Some(to) = rule.to.as_ref().filter(|to| !to.is_empty()) {
             let operations = to.iter().map(|to| to.operation.clone().unwrap_or_default());
-            let matches = operations.map(|operation| self.operation(&operation)).collect();
+            let matches = operations
+                .map(|operation| self.operation(&operation))
+                .collect();
             clauses.push(Clause { matches });
         }
         if let Some(from) = rule.from.as_ref().filter(|from| !from.is_empty()) {
-            let sources = from.iter().map(|from| from.source.clone().unwrap_or_default());
+            let sources = from
+                .iter()
+                .map(|from| from.source.clone().unwrap_or_default());
             let matches = sources.map(|source| self.source(&source)).collect();
             clauses.push(Clause { matches });
         }
         for condition in &rule.when {
-            clauses.push(Clause { matches: vec![self.condition(condition)] });
+            clauses.push(Clause {
+                matches: vec![self.condition(condition)],
+            });
         }
         Rule { clauses }
     }
@@ -144,7 +168,11 @@ impl Reader<'_> {
     }
 
     fn condition(&mut self, condition: &Condition) -> Match {
-        let Condition { key, values, not_values } = condition;
+        let Condition {
+            key,
+            values,
+            not_values,
+        } = condition;
         let mut found = Match::default();
         match key.as_str() {
             "source.ip" => {
@@ -198,7 +226,9 @@ impl Reader<'_> {
     }
 
     fn ports(&mut self, name: &str, values: &[String]) -> Vec<u32> {
-        self.read(name, values, |value| value.parse::<u16>().ok().map(u32::from))
+        self.read(name, values, |value| {
+            value.parse::<u16>().ok().map(u32::from)
+        })
     }
 
     fn blocks(&mut self, name: &str, values: &[String]) -> Vec<Address> {
@@ -208,7 +238,10 @@ impl Reader<'_> {
     fn service_accounts(&self, values: &[String]) -> Vec<ServiceAccountMatch> {
         let read = |value: &String| {
             let (namespace, name) = value.split_once('/').unwrap_or((self.namespace, value));
-            ServiceAccountMatch { namespace: namespace.to_owned(), service_account: name.to_owned() }
+            ServiceAccountMatch {
+                namespace: namespace.to_owned(),
+                service_account: name.to_owned(),
+            }
         };
         values.iter().map(read).collect()
     }
@@ -220,14 +253,26 @@ fn block(text: &str) -> Option<Address> {
         Some((ip, length)) => (ip, Some(length.parse::<u8>().ok()?)),
         None => (text, None),
     };
-    let longest = if ip.parse::<IpAddr>().ok()?.is_ipv4() { 32 } else { 128 };
+    let longest = if ip.parse::<IpAddr>().ok()?.is_ipv4() {
+        32
+    } else {
+        128
+    };
     let length = length.unwrap_or(longest);
     let address = ip_bytes(ip)?;
-    (length <= longest).then(|| Address { address, length: u32::from(length) })
+    (length <= longest).then(|| Address {
+        address,
+        length: u32::from(length),
+    })
 }
 
 fn strings(values: &[String]) -> Vec<StringMatch> {
-    values.iter().map(|value| StringMatch { match_type: Some(string(value)) }).collect()
+    values
+        .iter()
+        .map(|value| StringMatch {
+            match_type: Some(string(value)),
+        })
+        .collect()
 }
 
 /// Reads `abc`, `abc*`, `*abc` and `*`. A second star is taken literally.
@@ -245,11 +290,18 @@ pub(crate) fn string(value: &str) -> MatchType {
 
 /// Returns the match of peers without identity.
 pub(crate) fn no_identity() -> Match {
-    let anyone = StringMatch { match_type: Some(MatchType::Presence(())) };
-    Match { not_principals: vec![anyone], ..Match::default() }
+    let anyone = StringMatch {
+        match_type: Some(MatchType::Presence(())),
+    };
+    Match {
+        not_principals: vec![anyone],
+        ..Match::default()
+    }
 }
 
 /// Returns a clause of one match.
 pub(crate) fn clause(found: Match) -> Clause {
-    Clause { matches: vec![found] }
+    Clause {
+        matches: vec![found],
+    }
 }

@@ -1,11 +1,11 @@
 //! Resources of waypoints as JSON.
 
+use proto::cairn::waypoint::{Condition, Operation, Redirect, RouteRetry, RouteTimeouts, Source};
 use proto::cairn::waypoint::{
     Header, HeaderModifier, Origin, PathModifier, Plugin, Policy, PolicyRule, Route, RouteBackend,
     RouteFilter, RouteMatch, RouteParent, RouteRule, ServiceRef, Target, UrlRewrite, ValueMatch,
     path_match, path_modifier, route_filter, target, value_match,
 };
-use proto::cairn::waypoint::{Condition, Operation, Redirect, RouteRetry, RouteTimeouts, Source};
 use serde_json::{Value, json};
 
 use super::Fields;
@@ -46,7 +46,14 @@ pub fn plugin(plugin: &Plugin) -> Value {
         .text("configuration", &configuration)
         .text("rootId", &plugin.root_id)
         .word("failStrategy", plugin.fail_strategy, strategy)
-        .value("env", if plugin.env.is_empty() { Value::Null } else { json!(plugin.env) })
+        .value(
+            "env",
+            if plugin.env.is_empty() {
+                Value::Null
+            } else {
+                json!(plugin.env)
+            },
+        )
         .word("type", plugin.r#type, plugin.r#type().as_str_name())
         .list("ports", &plugin.ports, |port| json!(port))
         .done()
@@ -54,7 +61,10 @@ pub fn plugin(plugin: &Plugin) -> Value {
 
 /// Age is not shown: it says when, not what.
 fn origin(origin: &Origin) -> Value {
-    json!(format!("{} {}/{}", origin.kind, origin.namespace, origin.name))
+    json!(format!(
+        "{} {}/{}",
+        origin.kind, origin.namespace, origin.name
+    ))
 }
 
 fn service_ref(service: &ServiceRef) -> Value {
@@ -89,11 +99,15 @@ fn rule(rule: &RouteRule) -> Value {
 }
 
 fn route_match(found: &RouteMatch) -> Value {
-    let path = found.path.as_ref().and_then(|path| path.kind.as_ref()).map(|kind| match kind {
-        path_match::Kind::Exact(text) => json!({"exact": text}),
-        path_match::Kind::Prefix(text) => json!({"prefix": text}),
-        path_match::Kind::Regex(text) => json!({"regex": text}),
-    });
+    let path = found
+        .path
+        .as_ref()
+        .and_then(|path| path.kind.as_ref())
+        .map(|kind| match kind {
+            path_match::Kind::Exact(text) => json!({"exact": text}),
+            path_match::Kind::Prefix(text) => json!({"prefix": text}),
+            path_match::Kind::Regex(text) => json!({"regex": text}),
+        });
     Fields::default()
         .value("path", path.unwrap_or_default())
         .text("method", &found.method)
@@ -112,7 +126,9 @@ fn value_match(found: &ValueMatch) -> Value {
 
 fn filter(filter: &RouteFilter) -> Value {
     match &filter.kind {
-        Some(route_filter::Kind::RequestHeaders(edits)) => json!({"requestHeaders": headers(edits)}),
+        Some(route_filter::Kind::RequestHeaders(edits)) => {
+            json!({"requestHeaders": headers(edits)})
+        }
         Some(route_filter::Kind::ResponseHeaders(edits)) => {
             json!({"responseHeaders": headers(edits)})
         }
@@ -175,7 +191,11 @@ fn duration(duration: &prost_types::Duration) -> Value {
 fn timeouts(timeouts: &RouteTimeouts) -> Value {
     Fields::default()
         .some("request", timeouts.request.as_ref(), duration)
-        .some("backendRequest", timeouts.backend_request.as_ref(), duration)
+        .some(
+            "backendRequest",
+            timeouts.backend_request.as_ref(),
+            duration,
+        )
         .done()
 }
 
@@ -196,7 +216,9 @@ fn policy_rule(rule: &PolicyRule) -> Value {
 }
 
 fn texts(fields: Fields, lists: &[(&str, &Vec<String>)]) -> Fields {
-    lists.iter().fold(fields, |fields, (name, list)| fields.list(name, list, |text| json!(text)))
+    lists.iter().fold(fields, |fields, (name, list)| {
+        fields.list(name, list, |text| json!(text))
+    })
 }
 
 fn source(source: &Source) -> Value {
@@ -235,6 +257,9 @@ fn operation(operation: &Operation) -> Value {
 }
 
 fn condition(condition: &Condition) -> Value {
-    let lists = [("values", &condition.values), ("notValues", &condition.not_values)];
+    let lists = [
+        ("values", &condition.values),
+        ("notValues", &condition.not_values),
+    ];
     texts(Fields::default().text("key", &condition.key), &lists).done()
 }

@@ -16,8 +16,11 @@ impl Reader<'_, '_> {
     pub(super) fn backend(&mut self, field: &str, backend: &BackendRef) -> RouteBackend {
         let known = self.defects.len();
         let (_, kind) = backend.object.group_kind();
-        let filters =
-            self.filters(&format!("{field}.filters"), &backend.filters, filter::Place::Backend);
+        let filters = self.filters(
+            &format!("{field}.filters"),
+            &backend.filters,
+            filter::Place::Backend,
+        );
         let (service, port) = match self.service(&backend.object) {
             Ok((service, port)) => (Some(service), u32::from(port)),
             Err(problem) => {
@@ -28,7 +31,7 @@ impl Reader<'_, '_> {
         let invalid = self
             .since(known)
             .find(|problem| problem.consequence() == Consequence::Refused)
-            .map(|problem| wording::problem(problem).what);
+            .map(|problem| wording::route::problem(problem).what);
         RouteBackend {
             service,
             port,
@@ -45,8 +48,15 @@ impl Reader<'_, '_> {
         let settings = self.view.settings;
         let (namespace, name, hostname) = match reference.group_kind() {
             ("" | "core", "Service") => {
-                let namespace = reference.namespace.as_deref().unwrap_or(&self.object.key.namespace);
-                (namespace, reference.name.as_str(), settings.hostname(namespace, &reference.name))
+                let namespace = reference
+                    .namespace
+                    .as_deref()
+                    .unwrap_or(&self.object.key.namespace);
+                (
+                    namespace,
+                    reference.name.as_str(),
+                    settings.hostname(namespace, &reference.name),
+                )
             }
             (names::NETWORKING_GROUP, "Hostname") => {
                 let hostname = reference.name.clone();
@@ -71,7 +81,13 @@ impl Reader<'_, '_> {
             Some(found) if !port::is_tcp(found.protocol.as_deref()) => {
                 Err(Problem::BackendProtocol(hostname, wanted))
             }
-            Some(_) => Ok((ServiceRef { namespace: namespace.to_owned(), hostname }, wanted)),
+            Some(_) => Ok((
+                ServiceRef {
+                    namespace: namespace.to_owned(),
+                    hostname,
+                },
+                wanted,
+            )),
         }
     }
 }

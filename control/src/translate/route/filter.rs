@@ -47,10 +47,16 @@ fn convert(filter: &Filter, place: Place) -> Result<route_filter::Kind, Problem>
     let missing = || Problem::FilterUnknown(filter.r#type.clone());
     Ok(match (filter.r#type.as_str(), place) {
         ("RequestHeaderModifier", _) => route_filter::Kind::RequestHeaders(headers(
-            filter.request_header_modifier.as_ref().ok_or_else(missing)?,
+            filter
+                .request_header_modifier
+                .as_ref()
+                .ok_or_else(missing)?,
         )),
         ("ResponseHeaderModifier", _) => route_filter::Kind::ResponseHeaders(headers(
-            filter.response_header_modifier.as_ref().ok_or_else(missing)?,
+            filter
+                .response_header_modifier
+                .as_ref()
+                .ok_or_else(missing)?,
         )),
         ("URLRewrite", Place::Rule) => {
             let rewrite = filter.url_rewrite.as_ref().ok_or_else(missing)?;
@@ -59,9 +65,9 @@ fn convert(filter: &Filter, place: Place) -> Result<route_filter::Kind, Problem>
                 path: rewrite.path.as_ref().map(path).transpose()?,
             })
         }
-        ("RequestRedirect", Place::Rule) => {
-            route_filter::Kind::Redirect(redirect(filter.request_redirect.as_ref().ok_or_else(missing)?)?)
-        }
+        ("RequestRedirect", Place::Rule) => route_filter::Kind::Redirect(redirect(
+            filter.request_redirect.as_ref().ok_or_else(missing)?,
+        )?),
         ("RequestMirror" | "CORS" | "ExternalAuth", _) => {
             return Err(Problem::FilterUnsupported(filter.r#type.clone()));
         }
@@ -84,9 +90,9 @@ fn path(path: &spec::PathModifier) -> Result<PathModifier, Problem> {
         "ReplaceFullPath" => {
             path_modifier::Kind::ReplaceFull(path.replace_full_path.clone().unwrap_or_default())
         }
-        "ReplacePrefixMatch" => {
-            path_modifier::Kind::ReplacePrefix(path.replace_prefix_match.clone().unwrap_or_default())
-        }
+        "ReplacePrefixMatch" => path_modifier::Kind::ReplacePrefix(
+            path.replace_prefix_match.clone().unwrap_or_default(),
+        ),
         other => return Err(Problem::Word(other.to_owned())),
     };
     Ok(PathModifier { kind: Some(kind) })
@@ -99,7 +105,10 @@ fn headers(given: &spec::HeaderModifier) -> message::HeaderModifier {
         headers
             .iter()
             .filter(|header| seen.insert(header.name.to_ascii_lowercase()))
-            .map(|header| message::Header { name: header.name.clone(), value: header.value.clone() })
+            .map(|header| message::Header {
+                name: header.name.clone(),
+                value: header.value.clone(),
+            })
             .collect()
     };
     message::HeaderModifier {

@@ -18,9 +18,9 @@ pub(super) struct Http;
 pub(super) struct HttpMatch {
     path: Option<Path>,
     #[serde(default)]
-    headers: Vec<Value>,
+    headers: Vec<NamedValue>,
     #[serde(default)]
-    query_params: Vec<Value>,
+    query_params: Vec<NamedValue>,
     method: Option<String>,
 }
 
@@ -31,10 +31,11 @@ struct Path {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Value {
+struct NamedValue {
     r#type: Option<String>,
     name: String,
-    value: String,
+    #[serde(rename = "value")]
+    wanted: String,
 }
 
 impl RouteKind for Http {
@@ -44,7 +45,7 @@ impl RouteKind for Http {
         Ok(RouteMatch {
             path: Some(given.path.as_ref().map_or_else(|| Ok(any_path()), path)?),
             method: given.method.clone().unwrap_or_default(),
-            headers: values("headers", &given.headers, |name| name.to_ascii_lowercase())?,
+            headers: values("headers", &given.headers, str::to_ascii_lowercase)?,
             query_params: values("queryParams", &given.query_params, str::to_owned)?,
         })
     }
@@ -52,11 +53,16 @@ impl RouteKind for Http {
 
 /// Returns the match of every request.
 pub(super) fn everything() -> RouteMatch {
-    RouteMatch { path: Some(any_path()), ..RouteMatch::default() }
+    RouteMatch {
+        path: Some(any_path()),
+        ..RouteMatch::default()
+    }
 }
 
 fn any_path() -> PathMatch {
-    PathMatch { kind: Some(path_match::Kind::Prefix("/".to_owned())) }
+    PathMatch {
+        kind: Some(path_match::Kind::Prefix("/".to_owned())),
+    }
 }
 
 fn path(path: &Path) -> Result<PathMatch, (String, Problem)> {
@@ -76,7 +82,7 @@ fn path(path: &Path) -> Result<PathMatch, (String, Problem)> {
 /// names are one.
 fn values(
     field: &str,
-    given: &[Value],
+    given: &[NamedValue],
     same: fn(&str) -> String,
 ) -> Result<Vec<ValueMatch>, (String, Problem)> {
     let mut seen = BTreeSet::new();
@@ -86,7 +92,7 @@ fn values(
             continue;
         }
         let at = |part: &str| format!("{field}[{index}].{part}");
-        let value = found.value.clone();
+        let value = found.wanted.clone();
         let kind = match found.r#type.as_deref().unwrap_or("Exact") {
             "Exact" => value_match::Kind::Exact(value),
             "RegularExpression" => {
@@ -94,7 +100,10 @@ fn values(
             }
             other => return Err((at("type"), Problem::Word(other.to_owned()))),
         };
-        values.push(ValueMatch { name: same(&found.name), kind: Some(kind) });
+        values.push(ValueMatch {
+            name: same(&found.name),
+            kind: Some(kind),
+        });
     }
     Ok(values)
 }

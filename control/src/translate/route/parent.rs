@@ -52,7 +52,7 @@ pub(crate) enum Attachment {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Force {
     /// A waypoint has it.
-    InForce,
+    Told,
     /// Neither the Service nor its namespace names a waypoint.
     NoLabel,
     /// The Service has opted out.
@@ -64,7 +64,10 @@ pub(crate) enum Force {
 /// Resolves the parents of a route.
 pub(super) fn resolve(view: &View<'_>, route: &Object, parents: &[ParentRef]) -> Vec<Parent> {
     let resolve = |(index, reference): (usize, &ParentRef)| {
-        let namespace = reference.namespace.as_deref().unwrap_or(&route.key.namespace);
+        let namespace = reference
+            .namespace
+            .as_deref()
+            .unwrap_or(&route.key.namespace);
         Parent {
             index,
             reference: reference.clone(),
@@ -83,30 +86,47 @@ fn attach(view: &View<'_>, parent: &ParentRef, namespace: &str) -> Attachment {
     let Some((object, service)) = view.typed::<Service>(namespace, &parent.name) else {
         return Attachment::NotFound;
     };
-    let Some(spec) = service.spec.as_ref() else { return Attachment::NotFound };
+    let Some(spec) = service.spec.as_ref() else {
+        return Attachment::NotFound;
+    };
     if spec.type_.as_deref() == Some("ExternalName") || spec.cluster_ip.as_deref() == Some("None") {
         return Attachment::NoAddress;
     }
-    let Ok(port) = port_of(spec, parent) else { return Attachment::NoPort };
+    let Ok(port) = port_of(spec, parent) else {
+        return Attachment::NoPort;
+    };
     let binding = bind(view, object, Traffic::Service);
     let hostname = view.settings.hostname(namespace, &parent.name);
     Attachment::Attached {
         message: RouteParent {
-            service: Some(ServiceRef { namespace: namespace.to_owned(), hostname }),
+            service: Some(ServiceRef {
+                namespace: namespace.to_owned(),
+                hostname,
+            }),
             port,
         },
-        waypoints: binding.waypoints().into_iter().map(|found| found.name.clone()).collect(),
+        waypoints: binding
+            .waypoints()
+            .into_iter()
+            .map(|found| found.name.clone())
+            .collect(),
         force: force(view, object, binding),
     }
 }
 
 fn force(view: &View<'_>, service: &Object, binding: Binding<'_>) -> Force {
     match binding {
-        Binding::Bound(_) => Force::InForce,
+        Binding::Bound(_) => Force::Told,
         Binding::Refused { refusal, .. } => Force::Refused(refusal),
         Binding::None => {
-            let inherits = view.namespace_labels(&service.key.namespace).is_some_and(binding::asks);
-            if binding::asks(&service.labels) || inherits { Force::OptedOut } else { Force::NoLabel }
+            let inherits = view
+                .namespace_labels(&service.key.namespace)
+                .is_some_and(binding::asks);
+            if binding::asks(&service.labels) || inherits {
+                Force::OptedOut
+            } else {
+                Force::NoLabel
+            }
         }
     }
 }

@@ -155,7 +155,9 @@ impl ParentRef {
     /// Returns group and kind, with their defaults.
     pub(crate) fn group_kind(&self) -> (&str, &str) {
         (
-            self.group.as_deref().unwrap_or(crate::translate::names::GATEWAY_GROUP),
+            self.group
+                .as_deref()
+                .unwrap_or(crate::translate::names::GATEWAY_GROUP),
             self.kind.as_deref().unwrap_or("Gateway"),
         )
     }
@@ -168,16 +170,30 @@ impl ParentRef {
             ("kind", Value::from(kind)),
             ("name", Value::from(self.name.as_str())),
         ]);
-        fields.extend(self.namespace.as_deref().map(|value| ("namespace", Value::from(value))));
-        fields.extend(self.section_name.as_deref().map(|value| ("sectionName", Value::from(value))));
+        fields.extend(
+            self.namespace
+                .as_deref()
+                .map(|value| ("namespace", Value::from(value))),
+        );
+        fields.extend(
+            self.section_name
+                .as_deref()
+                .map(|value| ("sectionName", Value::from(value))),
+        );
         fields.extend(self.port.map(|value| ("port", Value::from(value))));
-        fields.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+        fields
+            .into_iter()
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
     }
 }
 
 impl ObjectRef {
     /// Returns group and kind, with their defaults.
     pub(crate) fn group_kind(&self) -> (&str, &str) {
-        (self.group.as_deref().unwrap_or(""), self.kind.as_deref().unwrap_or("Service"))
+        (
+            self.group.as_deref().unwrap_or(""),
+            self.kind.as_deref().unwrap_or("Service"),
+        )
     }
 }

@@ -22,7 +22,9 @@ fn waypoint_of_service(namespace_labels: &str, labels: &str) -> Option<String> {
 "
     ));
     let address = translator.resources().addresses["a/app.a.svc.cluster.local"].as_ref();
-    let Some(Type::Service(service)) = &address.r#type else { panic!("{address:?}") };
+    let Some(Type::Service(service)) = &address.r#type else {
+        panic!("{address:?}")
+    };
     let waypoint = service.waypoint.as_ref()?;
     assert_eq!(waypoint.hbone_mtls_port, 15008);
     match waypoint.destination.as_ref()? {
@@ -35,22 +37,41 @@ fn waypoint_of_service(namespace_labels: &str, labels: &str) -> Option<String> {
 fn the_objects_label_goes_before_the_namespaces() {
     let ready = Some("ready.a".to_owned());
     assert_eq!(waypoint_of_service("", ""), None);
-    assert_eq!(waypoint_of_service("istio.io/use-waypoint: ready", ""), ready);
-    assert_eq!(waypoint_of_service("", "istio.io/use-waypoint: ready"), ready);
-    assert_eq!(waypoint_of_service("istio.io/use-waypoint: ready", "istio.io/use-waypoint: none"), None);
+    assert_eq!(
+        waypoint_of_service("istio.io/use-waypoint: ready", ""),
+        ready
+    );
+    assert_eq!(
+        waypoint_of_service("", "istio.io/use-waypoint: ready"),
+        ready
+    );
+    assert_eq!(
+        waypoint_of_service(
+            "istio.io/use-waypoint: ready",
+            "istio.io/use-waypoint: none"
+        ),
+        None
+    );
 }
 
 #[test]
 fn there_is_no_way_back_to_the_namespaces_waypoint() {
     for missing in ["nowhere", "late", "\"\""] {
         let own = format!("istio.io/use-waypoint: {missing}");
-        assert_eq!(waypoint_of_service("istio.io/use-waypoint: ready", &own), None, "{missing}");
+        assert_eq!(
+            waypoint_of_service("istio.io/use-waypoint: ready", &own),
+            None,
+            "{missing}"
+        );
     }
 }
 
 #[test]
 fn the_namespace_label_alone_says_nothing() {
-    assert_eq!(waypoint_of_service("", "istio.io/use-waypoint-namespace: a"), None);
+    assert_eq!(
+        waypoint_of_service("", "istio.io/use-waypoint-namespace: a"),
+        None
+    );
     let both = "istio.io/use-waypoint: ready, istio.io/use-waypoint-namespace: b";
     assert_eq!(waypoint_of_service("", both), None);
 }

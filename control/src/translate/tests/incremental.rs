@@ -37,8 +37,14 @@ fn event((object, version): &Edit) -> Event {
     let objects: Vec<(&Key, &Vec<Document>)> = VERSIONS.iter().collect();
     let (key, versions) = object.get(&objects);
     match version.index(versions.len() + 1) {
-        n if n == versions.len() => Event::Deleted { scope: scope(), key: (*key).clone() },
-        n => Event::Applied { scope: scope(), document: versions[n].clone() },
+        n if n == versions.len() => Event::Deleted {
+            scope: scope(),
+            key: (*key).clone(),
+        },
+        n => Event::Applied {
+            scope: scope(),
+            document: versions[n].clone(),
+        },
     }
 }
 
@@ -52,7 +58,11 @@ struct Mirror {
 
 impl Mirror {
     fn follow(&mut self, delta: Delta, following: &Translator) {
-        let ResourceEdits { addresses, authorizations, waypoints } = delta.resources;
+        let ResourceEdits {
+            addresses,
+            authorizations,
+            waypoints,
+        } = delta.resources;
         follow(&mut self.resources.addresses, addresses);
         follow(&mut self.resources.authorizations, authorizations);
         for (name, edits) in waypoints {
@@ -61,7 +71,9 @@ impl Mirror {
             follow(&mut told.policies, edits.policies);
             follow(&mut told.plugins, edits.plugins);
         }
-        self.resources.waypoints.retain(|_, told| *told != WaypointResources::default());
+        self.resources
+            .waypoints
+            .retain(|_, told| *told != WaypointResources::default());
         self.statuses.extend(delta.statuses);
         // An object that is gone, or another controller's now, is not told of.
         let known = following.statuses();
@@ -129,7 +141,13 @@ pub(super) fn edit(store: &mut Store, key: &Key, version: usize) {
 }
 
 fn apply(store: &mut Store, document: Document) {
-    store.apply(Event::Applied { scope: scope(), document }, Timestamp::UNIX_EPOCH);
+    store.apply(
+        Event::Applied {
+            scope: scope(),
+            document,
+        },
+        Timestamp::UNIX_EPOCH,
+    );
 }
 
 /// Without this the property could hold for want of anything that happens.
@@ -151,7 +169,10 @@ fn a_status_that_is_nobodys_input_is_no_work() {
     translator.update(store.objects());
     let write = |store: &mut Store, statuses: BTreeMap<Key, Status>, now| {
         let written = statuses.into_iter().filter(|(key, status)| {
-            let old = store.objects().find(key).and_then(|object| object.status.clone());
+            let old = store
+                .objects()
+                .find(key)
+                .and_then(|object| object.status.clone());
             store.set_status(key, status.written_over(old.as_deref(), now))
         });
         written.count()
@@ -202,7 +223,11 @@ fn a_waypoint_pod_that_restarts_is_no_work_for_its_services() {
         status: {phase: Running, podIP: 10.1.0.9, conditions: [{type: Ready, status: 'True'}]}}";
     apply(&mut store, documents(text).into_iter().next().unwrap());
     let delta = translator.update(store.objects());
-    assert_eq!(delta.resources.addresses.len(), 1, "{pod} became ready: {delta:#?}");
+    assert_eq!(
+        delta.resources.addresses.len(),
+        1,
+        "{pod} became ready: {delta:#?}"
+    );
     let work = translator.worked() - before;
     assert!(work <= 6, "{work} pieces of work for one pod");
 }

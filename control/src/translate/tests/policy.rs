@@ -1,4 +1,4 @@
-//! AuthorizationPolicies at ztunnels: strings, blocks, and what is dropped.
+//! AuthorizationPolicy at ztunnels: strings, blocks, and what is dropped.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,9 @@ fn groups(spec: &str) -> Value {
           metadata: {{name: p, namespace: a}}, spec: {spec}}}"
     ));
     let policy = translator.resources().authorizations.get("a/p");
-    policy.map_or(Value::Null, |policy| json::authorization(policy)["groups"].clone())
+    policy.map_or(Value::Null, |policy| {
+        json::authorization(policy)["groups"].clone()
+    })
 }
 
 #[test]

@@ -8,12 +8,19 @@ use crate::translate::{Delta, Rejection, Settings, Translator};
 
 fn conditions(translator: &Translator, key: &Key) -> Vec<Condition> {
     let status = translator.statuses().remove(key).unwrap();
-    let of_parents = status.parents.into_iter().flatten().flat_map(|parent| parent.conditions);
+    let of_parents = status
+        .parents
+        .into_iter()
+        .flatten()
+        .flat_map(|parent| parent.conditions);
     status.conditions.into_iter().chain(of_parents).collect()
 }
 
 fn condition(translator: &Translator, key: &Key, kind: &str) -> Condition {
-    conditions(translator, key).into_iter().find(|condition| condition.kind == kind).unwrap()
+    conditions(translator, key)
+        .into_iter()
+        .find(|condition| condition.kind == kind)
+        .unwrap()
 }
 
 #[test]
@@ -33,9 +40,18 @@ fn a_refused_route_says_who_refuses_it_and_why() {
     assert!(delta.findings && delta.statuses.contains_key(&key));
     let told = condition(&translator, &key, "Accepted");
     assert_eq!((told.truth, told.reason), (Truth::False, "Rejected"));
-    assert!(told.message.contains("waypoint a/w cannot use it: rules[0]: too many"), "{told:?}");
+    assert!(
+        told.message
+            .contains("waypoint a/w cannot use it: rules[0]: too many"),
+        "{told:?}"
+    );
     let findings = translator.findings(store.objects());
-    assert!(findings.iter().any(|finding| finding.what.contains("too many")), "{findings:#?}");
+    assert!(
+        findings
+            .iter()
+            .any(|finding| finding.what.contains("too many")),
+        "{findings:#?}"
+    );
 
     // The same again is no news; accepting it after all is.
     assert_eq!(translator.reject(&rejection), Delta::default());
@@ -52,10 +68,18 @@ fn every_proxy_that_refuses_is_named() {
     let key = Key::new(AUTHORIZATION_POLICY, "a", "on-app");
     for proxy in ["waypoint a/w", "waypoint a/v"] {
         let (type_url, reason) = (proto::POLICY_TYPE, Some("no"));
-        translator.reject(&Rejection { proxy, type_url, name: "a/on-app", reason });
+        translator.reject(&Rejection {
+            proxy,
+            type_url,
+            name: "a/on-app",
+            reason,
+        });
     }
     let message = condition(&translator, &key, "WaypointAccepted").message;
-    assert!(message.contains("waypoint a/w") && message.contains("waypoint a/v"), "{message}");
+    assert!(
+        message.contains("waypoint a/w") && message.contains("waypoint a/v"),
+        "{message}"
+    );
 }
 
 #[test]
@@ -65,12 +89,24 @@ fn another_version_has_not_been_refused_yet() {
     translator.update(store.objects());
     let key = Key::new(AUTHORIZATION_POLICY, "a", "on-app");
     let (proxy, type_url) = ("waypoint a/w", proto::POLICY_TYPE);
-    translator.reject(&Rejection { proxy, type_url, name: "a/on-app", reason: Some("no") });
-    assert_eq!(condition(&translator, &key, "WaypointAccepted").reason, "Rejected");
+    translator.reject(&Rejection {
+        proxy,
+        type_url,
+        name: "a/on-app",
+        reason: Some("no"),
+    });
+    assert_eq!(
+        condition(&translator, &key, "WaypointAccepted").reason,
+        "Rejected"
+    );
     edit(&mut store, &key, 1);
     let delta = translator.update(store.objects());
     assert!(delta.statuses.contains_key(&key) && delta.findings);
-    assert!(conditions(&translator, &key).iter().all(|found| found.reason != "Rejected"));
+    assert!(
+        conditions(&translator, &key)
+            .iter()
+            .all(|found| found.reason != "Rejected")
+    );
 }
 
 #[test]
@@ -80,11 +116,19 @@ fn a_resource_of_nobody_is_ignored() {
     translator.update(store.objects());
     for (type_url, name) in [
         (proto::ROUTE_TYPE, "a/nowhere"),
-        (proto::AUTHORIZATION_TYPE, "istio-system/istio_converted_static_strict"),
+        (
+            proto::AUTHORIZATION_TYPE,
+            "istio-system/istio_converted_static_strict",
+        ),
         ("type.googleapis.com/unknown", "a/r"),
         (proto::ADDRESS_TYPE, "no-slash"),
     ] {
-        let rejection = Rejection { proxy: "p", type_url, name, reason: Some("no") };
+        let rejection = Rejection {
+            proxy: "p",
+            type_url,
+            name,
+            reason: Some("no"),
+        };
         assert_eq!(translator.reject(&rejection), Delta::default(), "{name}");
     }
 }

@@ -17,7 +17,9 @@ const SERVICE_AND_ROUTE: &str = "{apiVersion: v1, kind: Service, metadata: {name
 fn written(key: &Key, old: &Value, hours: i64) -> Value {
     let (translator, _) = translate(SERVICE_AND_ROUTE);
     let now = Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
-    translator.statuses()[key].written_over(Some(old), now).unwrap()
+    translator.statuses()[key]
+        .written_over(Some(old), now)
+        .unwrap()
 }
 
 #[test]
@@ -29,7 +31,10 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     assert_eq!(written(&key, &first, 2), first);
     let mut other = first.clone();
     other["conditions"][0]["status"] = json!("True");
-    assert_eq!(written(&key, &other, 2)["conditions"][0]["lastTransitionTime"], "1970-01-01T02:00:00Z");
+    assert_eq!(
+        written(&key, &other, 2)["conditions"][0]["lastTransitionTime"],
+        "1970-01-01T02:00:00Z"
+    );
 }
 
 #[test]
@@ -45,14 +50,20 @@ fn what_others_wrote_stays() {
     let old = json!({"parents": [parent]});
     let new = written(&Key::new(HTTP_ROUTE, "a", "r"), &old, 1);
     assert_eq!(new["parents"][0], parent);
-    assert_eq!(new["parents"][1]["controllerName"], "istio.io/gateway-controller");
+    assert_eq!(
+        new["parents"][1]["controllerName"],
+        "istio.io/gateway-controller"
+    );
 }
 
 #[test]
 fn a_route_repeats_group_and_kind_and_the_generation_it_judged() {
     let new = written(&Key::new(HTTP_ROUTE, "a", "r"), &json!({}), 1);
     let parent = &new["parents"][0];
-    assert_eq!(parent["parentRef"], json!({"group": "", "kind": "Service", "name": "app"}));
+    assert_eq!(
+        parent["parentRef"],
+        json!({"group": "", "kind": "Service", "name": "app"})
+    );
     assert_eq!(parent["conditions"][0]["observedGeneration"], 7);
 }
 

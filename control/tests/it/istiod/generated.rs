@@ -27,10 +27,16 @@ pub(crate) fn add(object: &Value, facts: &mut Facts) {
 /// Returns manifests in the recorded form, after an API server has filled in its defaults.
 pub(crate) fn reduced(manifests: Vec<Value>) -> Vec<Value> {
     let mut store = Store::new(Timestamp::UNIX_EPOCH);
-    let root = Root::Written { order: 0, path: Arc::from(Path::new("generated")) };
-    let document = |value| Document { value, origin: Origin::default() };
+    let root = Root::Written {
+        order: 0,
+        path: Arc::from(Path::new("generated")),
+    };
+    let document = |value| Document {
+        value,
+        origin: Origin::default(),
+    };
     let snapshot = Event::Snapshot {
-        scope: Scope::new(root.clone(), "generated"),
+        scope: Scope::new(root, "generated"),
         documents: manifests.into_iter().map(document).collect(),
         unreadable: Vec::new(),
     };
@@ -64,11 +70,15 @@ fn deployment(spec: &Value) -> Value {
     let pod = &spec["template"];
     let container = &pod["spec"]["containers"][0];
     let ports = container["ports"].as_array().into_iter().flatten();
-    let ports = ports.map(|port| json!({"name": port["name"], "containerPort": port["containerPort"]}));
+    let ports =
+        ports.map(|port| json!({"name": port["name"], "containerPort": port["containerPort"]}));
     let probe = |name: &str| {
         let probe = &container[name];
         let fields = ["httpGet", "failureThreshold", "periodSeconds"];
-        fields.into_iter().map(|field| (field.to_owned(), probe[field].clone())).collect::<Value>()
+        fields
+            .into_iter()
+            .map(|field| (field.to_owned(), probe[field].clone()))
+            .collect::<Value>()
     };
     json!({
         "selector": spec["selector"]["matchLabels"],
@@ -93,6 +103,10 @@ fn service(spec: &Value) -> Value {
         "internalTrafficPolicy",
         "ports",
     ];
-    let present = fields.into_iter().filter_map(|field| Some((field, spec.get(field)?.clone())));
-    present.map(|(field, value)| (field.to_owned(), value)).collect()
+    let present = fields
+        .into_iter()
+        .filter_map(|field| Some((field, spec.get(field)?.clone())));
+    present
+        .map(|(field, value)| (field.to_owned(), value))
+        .collect()
 }

@@ -46,15 +46,23 @@ impl Differences {
 
     /// The lines that are not among `met`.
     pub(crate) fn stale(&self, met: &BTreeSet<usize>) -> Vec<&str> {
-        let lines = self.0.iter().enumerate().filter(|(place, _)| !met.contains(place));
+        let lines = self
+            .0
+            .iter()
+            .enumerate()
+            .filter(|(place, _)| !met.contains(place));
         lines.map(|(_, line)| line.as_str()).collect()
     }
 }
 
 /// Whether `text` has the parts of `pattern` between its stars, in their order.
 fn fits(pattern: &str, text: &str) -> bool {
-    let Some((first, rest)) = pattern.split_once('*') else { return pattern == text };
-    let Some(mut text) = text.strip_prefix(first) else { return false };
+    let Some((first, rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(first) else {
+        return false;
+    };
     let mut parts: Vec<&str> = rest.split('*').collect();
     let last = parts.pop().unwrap_or("");
     for part in parts {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use control::object::{Objects, Store};
@@ -30,26 +30,37 @@ fn text<'v>(value: &'v Value, field: &str) -> &'v str {
 }
 
 fn list<'v>(value: &'v Value, field: &str) -> impl Iterator<Item = &'v Value> + use<'v> {
-    value.get(field).and_then(Value::as_array).into_iter().flatten()
+    value
+        .get(field)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
-fn read(path: PathBuf) -> String {
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 impl Scenario {
     /// Reads a folder. Objects of kinds that are pending are there, as they are in a mesh.
     pub(crate) fn read(folder: &Path, pending: &Pending) -> Self {
         let file: Arc<str> = "objects.json".into();
-        let manifest = yaml::parse(&file, &read(folder.join("objects.json")));
+        let manifest = yaml::parse(&file, &read(&folder.join("objects.json")));
         assert!(manifest.unreadable.is_empty(), "{:#?}", manifest.unreadable);
         let given = manifest.documents.iter().map(|document| {
             let metadata = &document.value["metadata"];
             let kind = text(&document.value, "kind");
-            format!("{kind} {}/{}", text(metadata, "namespace"), text(metadata, "name"))
+            format!(
+                "{kind} {}/{}",
+                text(metadata, "namespace"),
+                text(metadata, "name")
+            )
         });
         let given = given.collect();
-        let root = Root::Recorded { order: 0, path: Path::new("objects.json").into() };
+        let root = Root::Recorded {
+            order: 0,
+            path: Path::new("objects.json").into(),
+        };
         let snapshot = Event::Snapshot {
             scope: Scope::new(root, &file),
             documents: manifest.documents,
@@ -58,15 +69,18 @@ impl Scenario {
         let mut store = Store::new(Timestamp::UNIX_EPOCH);
         store.apply(snapshot, Timestamp::UNIX_EPOCH);
         let refused = store.findings();
-        assert!(refused.is_empty(), "an API server admitted these: {refused:#?}");
+        assert!(
+            refused.is_empty(),
+            "an API server admitted these: {refused:#?}"
+        );
         Self {
             objects: store.objects().clone(),
             given,
             generated: fs::read(folder.join("generated.json"))
                 .ok()
                 .map(|text| serde_json::from_slice(&text).unwrap()),
-            wds: serde_json::from_str(&read(folder.join("wds.json"))).unwrap(),
-            status: serde_json::from_str(&read(folder.join("status.json"))).unwrap(),
+            wds: serde_json::from_str(&read(&folder.join("wds.json"))).unwrap(),
+            status: serde_json::from_str(&read(&folder.join("status.json"))).unwrap(),
             pending: pending.clone(),
         }
     }
@@ -84,7 +98,11 @@ impl Scenario {
             let (kind, namespace) = (text(object, "kind"), text(object, "namespace"));
             self.add_status(kind, namespace, text(object, "name"), object, &mut facts);
         }
-        for object in self.generated.iter().flat_map(|all| all.as_array().into_iter().flatten()) {
+        for object in self
+            .generated
+            .iter()
+            .flat_map(|all| all.as_array().into_iter().flatten())
+        {
             generated::add(object, &mut facts);
         }
         facts
@@ -175,10 +193,14 @@ impl Scenario {
         }
         for listener in list(status, "listeners") {
             let subject = format!("{subject} listener {}", text(listener, "name"));
-            let kinds: Vec<&str> =
-                list(listener, "supportedKinds").map(|kind| text(kind, "kind")).collect();
+            let kinds: Vec<&str> = list(listener, "supportedKinds")
+                .map(|kind| text(kind, "kind"))
+                .collect();
             let routes = &listener["attachedRoutes"];
-            facts.insert(subject.clone(), format!("{routes} routes of kinds {kinds:?}"));
+            facts.insert(
+                subject.clone(),
+                format!("{routes} routes of kinds {kinds:?}"),
+            );
             add_conditions(&subject, listener, facts);
         }
         for parent in list(status, "parents") {
@@ -199,7 +221,11 @@ fn add_conditions(subject: &str, status: &Value, facts: &mut Facts) {
             "current" => "",
             _ => " without generation",
         };
-        let value = format!("{} {}{observed}", text(condition, "status"), text(condition, "reason"));
+        let value = format!(
+            "{} {}{observed}",
+            text(condition, "status"),
+            text(condition, "reason")
+        );
         facts.insert(format!("{subject} {}", text(condition, "type")), value);
     }
 }

@@ -11,8 +11,8 @@ use super::origin::{origin, service};
 use super::{Rejected, port};
 use crate::Str;
 use crate::route::{
-    Backend, DEFAULT_ATTEMPTS, Filter, HeaderEdits, Match, Parent, PathMatch, PathModifier,
-    Redirect, Retry, Route, Rule, Text, Timeouts, UrlRewrite, ValueMatch,
+    Backend, Filter, HeaderEdits, Match, Parent, PathMatch, PathModifier, Redirect, Retry, Route,
+    Rule, Text, Timeouts, UrlRewrite, ValueMatch,
 };
 
 impl TryFrom<wire::Route> for Route {
@@ -338,11 +338,7 @@ fn retry(message: &wire::RouteRetry) -> Result<Retry, Rejected> {
     };
     Ok(Retry {
         codes: each("codes", &message.codes, code)?,
-        attempts: if message.attempts == 0 {
-            DEFAULT_ATTEMPTS
-        } else {
-            message.attempts
-        },
+        attempts: message.attempts,
         backoff: message
             .backoff
             .as_ref()

@@ -4,7 +4,7 @@ use proto::cairn::waypoint as wire;
 
 use super::{exact, message, regex, rule, value};
 use crate::convert::route::broken;
-use crate::route::{DEFAULT_ATTEMPTS, Route};
+use crate::route::Route;
 
 fn field(rule: wire::RouteRule) -> String {
     Route::try_from(message("r", vec![wire::RouteRule::default(), rule]))
@@ -120,7 +120,7 @@ fn rejects_by_field() {
 }
 
 #[test]
-fn zero_timeouts_are_none_and_unnamed_attempts_are_the_default() {
+fn zero_timeouts_are_none_and_zero_attempts_are_none() {
     let zero = Some(prost_types::Duration::default());
     let rule = wire::RouteRule {
         timeouts: Some(wire::RouteTimeouts {
@@ -132,10 +132,7 @@ fn zero_timeouts_are_none_and_unnamed_attempts_are_the_default() {
     };
     let route: Route = message("r", vec![rule]).try_into().unwrap();
     assert_eq!(route.rules[0].timeouts.request, None);
-    assert_eq!(
-        route.rules[0].retry.as_ref().unwrap().attempts,
-        DEFAULT_ATTEMPTS
-    );
+    assert_eq!(route.rules[0].retry.as_ref().unwrap().attempts, 0);
 }
 
 #[test]
