@@ -280,8 +280,12 @@ impl Up<'_> {
         self.tell_findings(runner);
         let list = missing.join("\n  ");
         let waited = self.timeout.as_secs();
+        let next = match self.listener {
+            Listener::Terminal => "",
+            _ => "\nit is left as it is: cairn status and cairn logs tell more, cairn down ends it",
+        };
         self.say(&Word::Failed(format!(
-            "mesh {} is not ready after {waited} s, missing:\n  {list}",
+            "mesh {} is not ready after {waited} s, missing:\n  {list}{next}",
             self.mesh
         )));
     }

@@ -18,7 +18,7 @@ pub struct Client {
     pub audience: Audience,
     /// Its service account, `namespace/name`.
     pub account: String,
-    /// Its pod.
+    /// Its pod, `namespace/name`.
     pub pod: String,
     /// Who it says it is: its node id.
     pub node_id: String,
@@ -64,7 +64,7 @@ impl From<&Connected<Peer>> for Client {
             stream: *stream,
             audience: peer.audience.clone(),
             account: peer.account.to_string(),
-            pod: peer.pod.name.clone(),
+            pod: format!("{}/{}", peer.account.namespace, peer.pod.name),
             node_id: node.clone(),
             current: connected.is_current(),
             types: holdings

@@ -23,6 +23,8 @@ pub(crate) struct Head {
     pub(crate) version: Version,
     /// The client asks for a WebSocket.
     pub(crate) websocket: bool,
+    /// The client may send something else than requests from here on, unless we agree to that.
+    pub(crate) last: bool,
 }
 
 impl Head {
@@ -113,6 +115,7 @@ mod tests {
             headers: HeaderMap::new(),
             version: Version::HTTP_11,
             websocket: false,
+            last: false,
         }
     }
 

@@ -101,6 +101,8 @@ pub(crate) fn head(
     headers.remove(HOST);
     let target = target(&method, &uri, normalization)?;
     let websocket = version == Version::HTTP_11 && wants_websocket(&headers);
+    // What `framing` takes for the end of requests, whether or not it is a proper upgrade.
+    let last = headers.get_all(UPGRADE).iter().any(is_websocket);
     if version == Version::HTTP_2 {
         join_cookies(&mut headers);
     }
@@ -115,6 +117,7 @@ pub(crate) fn head(
         headers,
         version,
         websocket,
+        last,
     })
 }
 
@@ -204,10 +207,13 @@ pub(crate) fn target(
 
 fn wants_websocket(headers: &HeaderMap) -> bool {
     let mut upgrades = headers.get_all(UPGRADE).iter();
-    let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-    upgrades.next().is_some_and(websocket)
+    upgrades.next().is_some_and(is_websocket)
         && upgrades.next().is_none()
         && connection_tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"))
+}
+
+fn is_websocket(value: &HeaderValue) -> bool {
+    value.as_bytes().eq_ignore_ascii_case(b"websocket")
 }
 
 fn connection_tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {

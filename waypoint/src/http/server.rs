@@ -141,7 +141,7 @@ async fn answer(
         (Ok(_), None) => return Ok(refuse(report, &Error::new(Kind::NoRoute))),
     };
     report.clean(&head);
-    let websocket = head.websocket;
+    let last = head.last;
     let plugins = Chain::new(&tunnel);
     let mut cx = RequestCtx {
         tunnel,
@@ -165,7 +165,7 @@ async fn answer(
         cx.report.error(&row);
         response = respond::response(&row, cx.report.is_grpc());
     }
-    Ok(deliver(cx, response, websocket))
+    Ok(deliver(cx, response, last))
 }
 
 /// A request that could not even be begun.
@@ -174,7 +174,7 @@ fn refuse(mut report: Report, error: &Error) -> Response<Reported> {
     tracing::debug!(error = %runtime::report(error), status = %row.status, "request refused");
     report.error(&row);
     let mut response = respond::response(&row, report.is_grpc());
-    if matches!(error.kind, Kind::BadRequest(_)) && !report.is_http2() {
+    if !report.is_http2() {
         // Whoever sent this may not mean the same by the bytes that follow.
         response
             .headers_mut()
@@ -184,7 +184,7 @@ fn refuse(mut report: Report, error: &Error) -> Response<Reported> {
     response.map(|body| Reported::new(body, report, Chain::default()))
 }
 
-fn deliver(cx: RequestCtx, mut response: Response<Body>, websocket: bool) -> Response<Reported> {
+fn deliver(cx: RequestCtx, mut response: Response<Body>, last: bool) -> Response<Reported> {
     let RequestCtx {
         tunnel,
         mut report,
@@ -192,7 +192,7 @@ fn deliver(cx: RequestCtx, mut response: Response<Body>, websocket: bool) -> Res
         ..
     } = cx;
     let agreed = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if websocket && !agreed {
+    if last && !agreed {
         // What the client sends from here on may already be frames of its WebSocket.
         *tunnel.upgrade.borrow_mut() = None;
         response

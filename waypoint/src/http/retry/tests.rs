@@ -17,6 +17,7 @@ fn head(method: Method, version: Version) -> Head {
         headers: HeaderMap::new(),
         version,
         websocket: false,
+        last: false,
     }
 }
 

@@ -18,6 +18,7 @@ fn head() -> Head {
         headers: HeaderMap::new(),
         version: Version::HTTP_11,
         websocket: false,
+        last: false,
     }
 }
 

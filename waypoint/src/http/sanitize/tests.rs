@@ -160,6 +160,9 @@ fn websockets_are_recognised() {
     assert!(upgrade("keep-alive, Upgrade", "WebSocket"));
     assert!(!upgrade("keep-alive", "websocket"));
     assert!(!upgrade("upgrade", "h2c"));
+    // Not a proper upgrade, but the strict reader has stopped reading requests.
+    let improper = kept(&[("upgrade", "websocket")]);
+    assert!(!improper.websocket && improper.last);
 }
 
 #[test]

@@ -16,6 +16,7 @@ fn head() -> Head {
         headers,
         version: Version::HTTP_11,
         websocket: false,
+        last: false,
     }
 }
 
