@@ -86,7 +86,11 @@ pub struct Violation {
 impl Violation {
     /// Says that `what` is wrong with `field` (a path below the field that the rule is about).
     pub fn new(field: &str, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { field: FieldPath::from(field), what: what.into(), remedy: remedy.into() }
+        Self {
+            field: FieldPath::from(field),
+            what: what.into(),
+            remedy: remedy.into(),
+        }
     }
 }
 
@@ -113,9 +117,10 @@ impl Rule {
                 _ => Vec::new(),
             },
             Self::Form(pattern) => match node.as_str() {
-                Some(text) if !pattern.fits(text) => {
-                    one(format!("is {}", quoted(text)), &format!("write {}", pattern.description))
-                }
+                Some(text) if !pattern.fits(text) => one(
+                    format!("is {}", quoted(text)),
+                    &format!("write {}", pattern.description),
+                ),
                 _ => Vec::new(),
             },
             Self::OneOf(known) => {
@@ -127,17 +132,24 @@ impl Rule {
                 if known.contains(&text.as_str()) {
                     return Vec::new();
                 }
-                one(format!("is {}", quoted(&text)), &format!("use one of {}", known.join(", ")))
+                one(
+                    format!("is {}", quoted(&text)),
+                    &format!("use one of {}", known.join(", ")),
+                )
             }
             Self::Has(fields) => missing(node, fields),
             Self::Unique(fields) => repeated(node, fields),
             Self::AtMostOne(field, value) => {
-                let Some(items) = node.as_array() else { return Vec::new() };
-                let has_it =
-                    |item: &&Value| item.get(field).and_then(Value::as_str) == Some(value);
+                let Some(items) = node.as_array() else {
+                    return Vec::new();
+                };
+                let has_it = |item: &&Value| item.get(field).and_then(Value::as_str) == Some(value);
                 match items.iter().filter(has_it).count() {
                     0 | 1 => Vec::new(),
-                    n => one(format!("has {n} entries with {field} {value}"), "keep one of them"),
+                    n => one(
+                        format!("has {n} entries with {field} {value}"),
+                        "keep one of them",
+                    ),
                 }
             }
             Self::Holds(holds) => holds(node),
@@ -146,7 +158,9 @@ impl Rule {
 }
 
 fn entries(node: &Value) -> Option<usize> {
-    node.as_array().map(Vec::len).or_else(|| node.as_object().map(Map::len))
+    node.as_array()
+        .map(Vec::len)
+        .or_else(|| node.as_object().map(Map::len))
 }
 
 fn at_most(most: usize) -> String {
@@ -174,7 +188,9 @@ pub(crate) fn quoted(text: &str) -> String {
 }
 
 fn missing(node: &Value, fields: &[&str]) -> Vec<Violation> {
-    let Some(map) = node.as_object() else { return Vec::new() };
+    let Some(map) = node.as_object() else {
+        return Vec::new();
+    };
     let absent = |field: &&&str| map.get(**field).is_none_or(Value::is_null);
     fields
         .iter()
@@ -184,7 +200,9 @@ fn missing(node: &Value, fields: &[&str]) -> Vec<Violation> {
 }
 
 fn repeated(node: &Value, fields: &[&str]) -> Vec<Violation> {
-    let Some(items) = node.as_array() else { return Vec::new() };
+    let Some(items) = node.as_array() else {
+        return Vec::new();
+    };
     let identity = |item: &Value| match fields {
         [] => item.to_string(),
         fields => fields
@@ -201,7 +219,11 @@ fn repeated(node: &Value, fields: &[&str]) -> Vec<Violation> {
                 [] => format!("repeats item {first}"),
                 fields => format!("has the same {} as item {first}", fields.join(" and ")),
             };
-            violations.push(Violation::new(&format!("[{index}]"), what, "make them differ"));
+            violations.push(Violation::new(
+                &format!("[{index}]"),
+                what,
+                "make them differ",
+            ));
         }
     }
     violations
@@ -236,16 +258,30 @@ pub struct Admitted {
 /// What is missing for it to have one.
 pub fn key_of(document: &Document) -> Result<Key, Box<Finding>> {
     let text = |pointer: &str| {
-        document.value.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty())
+        document
+            .value
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
     };
     let unnamed = |field: &str, what: &str, remedy: &str| {
         let field = FieldPath::from(field);
-        let finding = document.origin.finding(None, &field, Severity::Error, what.to_owned());
+        let finding = document
+            .origin
+            .finding(None, &field, Severity::Error, what.to_owned());
         let effect = "this document is refused".to_owned();
-        Box::new(Finding { effect, remedy: remedy.to_owned(), ..finding })
+        Box::new(Finding {
+            effect,
+            remedy: remedy.to_owned(),
+            ..finding
+        })
     };
     if !document.value.is_object() {
-        return Err(unnamed("", "is no object", "write apiVersion, kind and metadata"));
+        return Err(unnamed(
+            "",
+            "is no object",
+            "write apiVersion, kind and metadata",
+        ));
     }
     let required = "is required";
     let api_version =
@@ -281,8 +317,9 @@ pub fn admit(
         ..origin.finding(Some(key), field, Severity::Error, what)
     };
     if let Some(info) = info {
-        served_version(info, &mut value)
-            .map_err(|violation| vec![refuse(&violation.field, violation.what, violation.remedy)])?;
+        served_version(info, &mut value).map_err(|violation| {
+            vec![refuse(&violation.field, violation.what, violation.remedy)]
+        })?;
         kinds::strip_nulls(&mut value);
     }
     let life = metadata::take_life(key, &mut value)
@@ -293,20 +330,26 @@ pub fn admit(
     if let Some(info) = info {
         info.fill_defaults(&mut value);
     }
-    let mut broken: Vec<Finding> =
-        metadata::CHECKS
-            .iter()
-            .chain(metadata::checks_for(key))
-            .copied()
-            .chain(info.into_iter().flat_map(Info::checks).copied())
-            .flat_map(|check| run(&check, &value))
-            .map(|violation| refuse(&violation.field, violation.what, violation.remedy))
-            .collect();
+    let mut broken: Vec<Finding> = metadata::CHECKS
+        .iter()
+        .chain(metadata::checks_for(key))
+        .copied()
+        .chain(info.into_iter().flat_map(Info::checks).copied())
+        .flat_map(|check| run(&check, &value))
+        .map(|violation| refuse(&violation.field, violation.what, violation.remedy))
+        .collect();
     let decoded = match info.map_or(Ok(None), |info| info.decode(&value)) {
         Ok(decoded) => decoded,
-        Err(Mismatch { field, what, remedy }) => {
+        Err(Mismatch {
+            field,
+            what,
+            remedy,
+        }) => {
             let shown = field.to_string();
-            if !broken.iter().any(|finding| finding.field.as_deref() == Some(&shown)) {
+            if !broken
+                .iter()
+                .any(|finding| finding.field.as_deref() == Some(&shown))
+            {
                 broken.insert(0, refuse(&field, what, remedy.to_owned()));
             }
             None
@@ -315,7 +358,9 @@ pub fn admit(
     if !broken.is_empty() {
         return Err(broken);
     }
-    let (decoded, unknown) = decoded.map_or((None, Vec::new()), |(typed, unknown)| (Some(typed), unknown));
+    let (decoded, unknown) = decoded.map_or((None, Vec::new()), |(typed, unknown)| {
+        (Some(typed), unknown)
+    });
     let warnings = unknown.iter().filter(|field| is_odd(field)).map(|field| {
         let what = "is not a field of this kind".to_owned();
         Finding {
@@ -350,11 +395,19 @@ fn take(value: &mut Value, field: &str) -> Option<Value> {
 
 /// Turns any served version into the one that objects are kept in.
 fn served_version(info: &Info, value: &mut Value) -> Result<(), Violation> {
-    let Some(written) = value.get("apiVersion").and_then(Value::as_str) else { return Ok(()) };
-    let version = written.rsplit_once('/').map_or(written, |(_, version)| version);
+    let Some(written) = value.get("apiVersion").and_then(Value::as_str) else {
+        return Ok(());
+    };
+    let version = written
+        .rsplit_once('/')
+        .map_or(written, |(_, version)| version);
     if !info.versions.contains(&version) {
         let what = format!("is {}, a version that is not served", quoted(written));
-        return Err(Violation::new("apiVersion", what, format!("write {}", info.api_version())));
+        return Err(Violation::new(
+            "apiVersion",
+            what,
+            format!("write {}", info.api_version()),
+        ));
     }
     if let Some(map) = value.as_object_mut() {
         map.insert("apiVersion".to_owned(), info.api_version().into());
@@ -367,10 +420,16 @@ fn run(check: &Check, value: &Value) -> Vec<Violation> {
     let mut broken = Vec::new();
     for pattern in check.at {
         visit(value, pattern, &mut |path, node| {
-            broken.extend(check.rule.violations(node).into_iter().map(|violation| Violation {
-                field: path.join(&violation.field),
-                ..violation
-            }));
+            broken.extend(
+                check
+                    .rule
+                    .violations(node)
+                    .into_iter()
+                    .map(|violation| Violation {
+                        field: path.join(&violation.field),
+                        ..violation
+                    }),
+            );
         });
     }
     broken

@@ -50,7 +50,9 @@ struct Route {
 
 impl fmt::Debug for Routes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|route| (&route.method, route.path))).finish()
+        f.debug_list()
+            .entries(self.0.iter().map(|route| (&route.method, route.path)))
+            .finish()
     }
 }
 
@@ -68,7 +70,11 @@ impl Routes {
         A: Future<Output = Answer> + Send + 'static,
     {
         let handler: Handler = Arc::new(move |request| Box::pin(handler(request)));
-        self.0.push(Route { method, path, handler });
+        self.0.push(Route {
+            method,
+            path,
+            handler,
+        });
         self
     }
 
@@ -92,8 +98,10 @@ impl Routes {
             None => {
                 let allowed: Vec<&str> = here.iter().map(|route| route.method.as_str()).collect();
                 let allowed = allowed.join(", ");
-                let mut answer =
-                    error(StatusCode::METHOD_NOT_ALLOWED, &format!("this takes {allowed}"));
+                let mut answer = error(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    &format!("this takes {allowed}"),
+                );
                 if let Ok(value) = HeaderValue::from_str(&allowed) {
                     answer.headers_mut().insert(header::ALLOW, value);
                 }
@@ -123,19 +131,22 @@ pub fn error(status: StatusCode, what: &str) -> Answer {
 /// The answer to give.
 pub async fn read_body(request: Request<Incoming>) -> Result<Bytes, Box<Answer>> {
     let body = Limited::new(request.into_body(), MAX_BODY).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|problem| {
-        let status = match problem.downcast_ref::<LengthLimitError>() {
-            Some(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            None => StatusCode::BAD_REQUEST,
-        };
-        Box::new(error(status, &problem.to_string()))
-    })
+    body.map(http_body_util::Collected::to_bytes)
+        .map_err(|problem| {
+            let status = match problem.downcast_ref::<LengthLimitError>() {
+                Some(_) => StatusCode::PAYLOAD_TOO_LARGE,
+                None => StatusCode::BAD_REQUEST,
+            };
+            Box::new(error(status, &problem.to_string()))
+        })
 }
 
 fn with_body(status: StatusCode, content_type: &'static str, body: Body) -> Answer {
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
 }
 

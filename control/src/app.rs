@@ -40,10 +40,16 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// When a folder, socket or key cannot be used; the text names it.
 pub fn run(config: &Config) -> Result<()> {
     let log = log::Log::install(&log::Config {
-        format: if config.log_json { log::Format::Json } else { log::Format::Text },
+        format: if config.log_json {
+            log::Format::Json
+        } else {
+            log::Format::Text
+        },
         filter: config.log_filter.clone(),
     })?;
-    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let result = control.block_on(serve(config, &log));
     log.flush();
     result
@@ -60,12 +66,19 @@ async fn serve(config: &Config, log: &log::Log) -> Result<()> {
     let saved = config.state.join("control.json");
     let (keeper, handle) = Keeper::open(Some(saved), &roots, board.clone());
     let mut ending = drain.clone();
-    let keeping = async move { keeper.run(async move { drop(ending.started().await) }).await };
+    let keeping = async move {
+        keeper
+            .run(async move { drop(ending.started().await) })
+            .await
+    };
     let sink = handle.clone();
     let files = Files::start(roots, move |event| sink.take_blocking(event))?;
 
     let pods = Arc::new(ObjectPods::new(handle.clone()));
-    let tokens = Arc::new(LocalTokens::open(&config.state.join("tokens"), pods.clone())?);
+    let tokens = Arc::new(LocalTokens::open(
+        &config.state.join("tokens"),
+        pods.clone(),
+    )?);
     let authority = Arc::new(authority(config)?);
     write_roots(&config.root_cert_file, authority.roots())?;
     let server = Arc::new(ControlServer::new(Foundations {
@@ -88,12 +101,20 @@ async fn serve(config: &Config, log: &log::Log) -> Result<()> {
         published,
     };
 
-    let parts = Parts { handle, server, tokens, told };
+    let parts = Parts {
+        handle,
+        server,
+        tokens,
+        told,
+    };
     listen(config, &tasks, &parts, drain.clone()).await?;
     local_api(config, &tasks, &parts, drain.clone())?;
     show(config, log, &tasks, &gates, &parts)?;
     tasks.spawn("reconcile", reconciler.run());
-    tasks.spawn("signals", runtime::signals::drain_on_termination(trigger, DRAIN));
+    tasks.spawn(
+        "signals",
+        runtime::signals::drain_on_termination(trigger, DRAIN),
+    );
     tracing::info!("control has started");
     keeping.await;
     files.stop();
@@ -114,9 +135,15 @@ fn roots(config: &Config) -> Vec<Root> {
     let written = config.manifests.iter().chain([&config.generated]);
     let mut roots: Vec<_> = (0..)
         .zip(written)
-        .map(|(order, path)| Root::Written { order, path: path.as_path().into() })
+        .map(|(order, path)| Root::Written {
+            order,
+            path: path.as_path().into(),
+        })
         .collect();
-    roots.push(Root::Recorded { order: 0, path: config.objects.as_path().into() });
+    roots.push(Root::Recorded {
+        order: 0,
+        path: config.objects.as_path().into(),
+    });
     roots
 }
 
@@ -166,7 +193,10 @@ fn local_api(config: &Config, tasks: &TaskSet, parts: &Parts, mut drain: Drain) 
         .and(readiness_route(config, parts));
     let api = api::Server::bind(&config.socket, routes)
         .with_context(|| format!("cannot serve the local API at {}", config.socket.display()))?;
-    tasks.spawn("local api", api.serve(async move { drop(drain.started().await) }));
+    tasks.spawn(
+        "local api",
+        api.serve(async move { drop(drain.started().await) }),
+    );
     Ok(())
 }
 
@@ -196,13 +226,14 @@ fn token_route(tokens: Arc<LocalTokens>) -> Routes {
             };
             let subject = Subject {
                 account: ServiceAccount::new(&wanted.namespace, &wanted.service_account),
-                pod: PodRef { name: wanted.pod, uid: wanted.pod_uid },
+                pod: PodRef {
+                    name: wanted.pod,
+                    uid: wanted.pod_uid,
+                },
                 node: wanted.node,
             };
             match tokens.issue(&subject, &wanted.audience) {
-                Ok(token) => {
-                    api::json(StatusCode::OK, &json!({"token": token.token.expose()}))
-                }
+                Ok(token) => api::json(StatusCode::OK, &json!({"token": token.token.expose()})),
                 Err(error) => {
                     api::error(StatusCode::INTERNAL_SERVER_ERROR, &runtime::report(&error))
                 }
@@ -213,13 +244,19 @@ fn token_route(tokens: Arc<LocalTokens>) -> Routes {
 
 fn readiness_route(config: &Config, parts: &Parts) -> Routes {
     let root_namespace = config.mesh.root_namespace.clone();
-    let (handle, server, told) = (parts.handle.clone(), parts.server.clone(), parts.told.clone());
+    let (handle, server, told) = (
+        parts.handle.clone(),
+        parts.server.clone(),
+        parts.told.clone(),
+    );
     Routes::new().on(Method::GET, "/readiness", move |_| {
         let objects = handle.objects();
         let mut report = readiness::report(&objects, &server.clients(), &root_namespace);
         if *told.borrow() < objects.revision() {
             report.ready = false;
-            report.waiting.push("the newest objects have not been translated yet".to_owned());
+            report
+                .waiting
+                .push("the newest objects have not been translated yet".to_owned());
         }
         async move { api::json(StatusCode::OK, &report) }
     })
@@ -249,15 +286,23 @@ fn show(
         move || dump(&handle, &server),
     );
     let bound = |what, address| format!("cannot serve {what} at {address}");
-    admin.serve(config.admin_addr, tasks).with_context(|| bound("admin", config.admin_addr))?;
-    metrics.serve(config.stats_addr, tasks).with_context(|| bound("metrics", config.stats_addr))?;
+    admin
+        .serve(config.admin_addr, tasks)
+        .with_context(|| bound("admin", config.admin_addr))?;
+    metrics
+        .serve(config.stats_addr, tasks)
+        .with_context(|| bound("metrics", config.stats_addr))?;
     ready::serve(gates, config.readiness_addr, tasks)
         .with_context(|| bound("readiness", config.readiness_addr))?;
     Ok(())
 }
 
 fn dump(handle: &Handle, server: &ControlServer) -> Value {
-    let objects: Vec<_> = handle.objects().iter().map(|object| object.to_json()).collect();
+    let objects: Vec<_> = handle
+        .objects()
+        .iter()
+        .map(|object| object.to_json())
+        .collect();
     json!({
         "objects": objects,
         "clients": server.clients(),

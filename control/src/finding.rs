@@ -117,7 +117,10 @@ pub struct Board {
 
 impl Default for Board {
     fn default() -> Self {
-        Self { sections: RwLock::default(), changed: watch::Sender::new(0) }
+        Self {
+            sections: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }
     }
 }
 
@@ -135,8 +138,12 @@ impl Board {
 
     /// All findings, ordered by file, line and object.
     pub fn all(&self) -> Vec<Finding> {
-        let mut all: Vec<Finding> =
-            self.sections.read().values().flat_map(|section| section.iter().cloned()).collect();
+        let mut all: Vec<Finding> = self
+            .sections
+            .read()
+            .values()
+            .flat_map(|section| section.iter().cloned())
+            .collect();
         all.sort();
         all.dedup();
         all
@@ -191,7 +198,10 @@ mod tests {
             "shop/routes.yaml: does not begin with '/', the object is refused"
         );
         finding.file = None;
-        assert_eq!(finding.to_string(), "does not begin with '/', the object is refused");
+        assert_eq!(
+            finding.to_string(),
+            "does not begin with '/', the object is refused"
+        );
     }
 
     #[test]

@@ -198,9 +198,9 @@ pub fn lookup(name: &str, objects: &Objects) -> Option<Kind> {
         None => true,
         Some(group) => {
             group == candidate
-                || group.split_once('.').is_some_and(|(version, rest)| {
-                    rest == candidate && version.starts_with('v')
-                })
+                || group
+                    .split_once('.')
+                    .is_some_and(|(version, rest)| rest == candidate && version.starts_with('v'))
         }
     };
     if let Some(info) = all().find(|info| info.is_called(word) && fits(info.group)) {
@@ -208,7 +208,9 @@ pub fn lookup(name: &str, objects: &Objects) -> Option<Kind> {
     }
     let kinds = objects.iter().map(|object| &object.key.kind);
     let mut unknown = kinds.filter(|kind| of(kind).is_none() && fits(kind.group()));
-    unknown.find(|kind| is_form_of(word, &kind.name().to_ascii_lowercase())).cloned()
+    unknown
+        .find(|kind| is_form_of(word, &kind.name().to_ascii_lowercase()))
+        .cloned()
 }
 
 /// Whether `word` is `singular` or a plural of it.
@@ -216,7 +218,10 @@ fn is_form_of(word: &str, singular: &str) -> bool {
     word == singular
         || word.strip_suffix('s') == Some(singular)
         || word.strip_suffix("es") == Some(singular)
-        || word.strip_suffix("ies").zip(singular.strip_suffix('y')).is_some_and(|(a, b)| a == b)
+        || word
+            .strip_suffix("ies")
+            .zip(singular.strip_suffix('y'))
+            .is_some_and(|(a, b)| a == b)
 }
 
 #[cfg(test)]

@@ -15,7 +15,10 @@ struct Args {
 
 fn main() -> ExitCode {
     let Args { paths } = Args::parse();
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
     let config = Config::load(paths, &|name| std::env::var(name).ok());
     match control::app::run(&config) {
         Ok(()) => ExitCode::SUCCESS,

@@ -48,7 +48,10 @@ pub struct Kind {
 impl Kind {
     /// The kind `name` of `group`; the group of core kinds is empty.
     pub const fn of(group: &'static str, name: &'static str) -> Self {
-        Self { group: Cow::Borrowed(group), name: Cow::Borrowed(name) }
+        Self {
+            group: Cow::Borrowed(group),
+            name: Cow::Borrowed(name),
+        }
     }
 
     /// The kind of an object that says `apiVersion: api_version` and `kind: name`.
@@ -56,13 +59,19 @@ impl Kind {
         let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
         match kinds::find(group, name) {
             Some(info) => Self::of(info.group, info.kind),
-            None => Self { group: group.to_owned().into(), name: name.to_owned().into() },
+            None => Self {
+                group: group.to_owned().into(),
+                name: name.to_owned().into(),
+            },
         }
     }
 
     /// The kind that `T` decodes.
     pub fn decoded_by<T: kube::Resource<DynamicType = ()>>() -> Self {
-        Self { group: T::group(&()), name: T::kind(&()) }
+        Self {
+            group: T::group(&()),
+            name: T::kind(&()),
+        }
     }
 
     /// API group, empty for core kinds.
@@ -96,7 +105,11 @@ pub struct Key {
 impl Key {
     /// The object `name` of `kind` in `namespace` (empty for kinds that have none).
     pub fn new(kind: Kind, namespace: &str, name: &str) -> Self {
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self {
+            kind,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
     }
 
     /// The object `name` of the kind that `T` decodes.
@@ -170,20 +183,27 @@ impl Object {
 
     /// A finding about `field` (`spec.rules[0].name`) of this object.
     pub fn finding(&self, severity: Severity, field: &str, what: impl Into<String>) -> Finding {
-        self.origin.finding(Some(&self.key), &FieldPath::from(field), severity, what.into())
+        self.origin.finding(
+            Some(&self.key),
+            &FieldPath::from(field),
+            severity,
+            what.into(),
+        )
     }
 
     /// The whole object as an API server would show it.
     pub fn to_json(&self) -> Value {
         let mut whole = self.value.as_ref().clone();
-        let has_generation =
-            kinds::of(&self.key.kind).is_none_or(|info| info.counts_generations);
+        let has_generation = kinds::of(&self.key.kind).is_none_or(|info| info.counts_generations);
         if let Some(map) = whole.as_object_mut() {
             let metadata = map.entry("metadata").or_insert_with(|| json!({}));
             if let Some(metadata) = metadata.as_object_mut() {
                 metadata.insert("uid".to_owned(), json!(self.life.uid));
                 metadata.insert("creationTimestamp".to_owned(), json!(self.life.created));
-                metadata.insert("resourceVersion".to_owned(), json!(self.life.version.to_string()));
+                metadata.insert(
+                    "resourceVersion".to_owned(),
+                    json!(self.life.version.to_string()),
+                );
                 if has_generation {
                     metadata.insert("generation".to_owned(), json!(self.life.generation));
                 }

@@ -50,12 +50,16 @@ impl PodLookup for ObjectPods {
 /// A pod that has run to its end acts as nobody.
 pub(crate) fn is_live(pod: &Object) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.get("phase"));
-    !matches!(phase.and_then(serde_json::Value::as_str), Some("Failed" | "Succeeded"))
+    !matches!(
+        phase.and_then(serde_json::Value::as_str),
+        Some("Failed" | "Succeeded")
+    )
 }
 
 fn account(pod: &ApiPod) -> &str {
     let spec = pod.spec.as_ref();
-    spec.and_then(|spec| spec.service_account_name.as_deref()).unwrap_or("default")
+    spec.and_then(|spec| spec.service_account_name.as_deref())
+        .unwrap_or("default")
 }
 
 fn node(pod: &ApiPod) -> Option<&str> {

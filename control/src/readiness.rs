@@ -26,11 +26,17 @@ pub struct Report {
 pub fn report(objects: &Objects, clients: &[Client], root_namespace: &str) -> Report {
     let mut waiting = vec![];
     let mut served = BTreeSet::new();
-    for (object, pod) in objects.list::<Pod>().filter(|(object, _)| pods::is_live(object)) {
+    for (object, pod) in objects
+        .list::<Pod>()
+        .filter(|(object, _)| pods::is_live(object))
+    {
         let key = format!("{}/{}", object.key.namespace, object.key.name);
         let is_ztunnel =
             &*object.key.namespace == root_namespace && object.label("app") == Some("ztunnel");
-        let account = pod.spec.as_ref().and_then(|spec| spec.service_account_name.as_deref());
+        let account = pod
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.service_account_name.as_deref());
         let waypoint = pods::waypoint(objects, object, account.unwrap_or("default"));
         let what = match &waypoint {
             Some(waypoint) => {
@@ -55,5 +61,8 @@ pub fn report(objects: &Objects, clients: &[Client], root_namespace: &str) -> Re
             waiting.push(format!("waypoint {}/{} has no pod", name.0, name.1));
         }
     }
-    Report { ready: waiting.is_empty(), waiting }
+    Report {
+        ready: waiting.is_empty(),
+        waiting,
+    }
 }

@@ -68,7 +68,14 @@ impl Reconciler {
         if let Err(error) = self.folder.restore(&self.translator.manifests()) {
             tracing::error!(error = %runtime::report(&error), "waypoints are not deployed");
         }
-        self.publish(view, Delta { resources: Default::default(), ..delta }).await;
+        self.publish(
+            view,
+            Delta {
+                resources: Default::default(),
+                ..delta
+            },
+        )
+        .await;
     }
 
     async fn publish(&mut self, view: &Objects, delta: Delta) {
@@ -99,11 +106,23 @@ impl Reconciler {
     /// Takes note of what proxies refuse, and of what they no longer do.
     async fn hear(&mut self, before: &BTreeMap<Refused, String>, now: &BTreeMap<Refused, String>) {
         let view = self.handle.objects();
-        let new = now.iter().filter(|(at, reason)| before.get(*at) != Some(*reason));
-        let new: Vec<_> = new.map(|(at, reason)| (at, Some(reason.as_str()))).collect();
-        let over = before.keys().filter(|at| !now.contains_key(*at)).map(|at| (at, None));
+        let new = now
+            .iter()
+            .filter(|(at, reason)| before.get(*at) != Some(*reason));
+        let new: Vec<_> = new
+            .map(|(at, reason)| (at, Some(reason.as_str())))
+            .collect();
+        let over = before
+            .keys()
+            .filter(|at| !now.contains_key(*at))
+            .map(|at| (at, None));
         for ((proxy, type_url, name), reason) in new.into_iter().chain(over) {
-            let rejection = Rejection { proxy, type_url, name, reason };
+            let rejection = Rejection {
+                proxy,
+                type_url,
+                name,
+                reason,
+            };
             let delta = self.translator.reject(&rejection);
             self.publish(&view, delta).await;
         }
@@ -117,7 +136,10 @@ fn refusals(clients: &[Client]) -> BTreeMap<Refused, String> {
         types.into_iter().flat_map(move |(type_url, state)| {
             let proxy = proxy.clone();
             state.rejected.into_iter().map(move |rejected| {
-                ((proxy.clone(), type_url.clone(), rejected.resource), rejected.reason)
+                (
+                    (proxy.clone(), type_url.clone(), rejected.resource),
+                    rejected.reason,
+                )
             })
         })
     };

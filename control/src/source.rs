@@ -72,7 +72,10 @@ pub struct Scope {
 impl Scope {
     /// The scope `name` of `root`.
     pub fn new(root: Root, name: &str) -> Self {
-        Self { root, name: name.into() }
+        Self {
+            root,
+            name: name.into(),
+        }
     }
 }
 

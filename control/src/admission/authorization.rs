@@ -97,7 +97,10 @@ pub(crate) const AUTHORIZATION_POLICY: &[Check] = &[
     },
     Check {
         name: "values-are-not-empty",
-        at: &["spec.rules[].from[].source{}[]", "spec.rules[].to[].operation{}[]"],
+        at: &[
+            "spec.rules[].from[].source{}[]",
+            "spec.rules[].to[].operation{}[]",
+        ],
         rule: Rule::Length(1, usize::MAX),
         source: WEBHOOK,
     },
@@ -132,13 +135,19 @@ pub(crate) const AUTHORIZATION_POLICY: &[Check] = &[
     },
     Check {
         name: "port-is-well-formed",
-        at: &["spec.rules[].to[].operation.ports[]", "spec.rules[].to[].operation.notPorts[]"],
+        at: &[
+            "spec.rules[].to[].operation.ports[]",
+            "spec.rules[].to[].operation.notPorts[]",
+        ],
         rule: Rule::Holds(port),
         source: "istiod ValidatePorts",
     },
     Check {
         name: "path-template-is-well-formed",
-        at: &["spec.rules[].to[].operation.paths[]", "spec.rules[].to[].operation.notPaths[]"],
+        at: &[
+            "spec.rules[].to[].operation.paths[]",
+            "spec.rules[].to[].operation.notPaths[]",
+        ],
         rule: Rule::Holds(path_template),
         source: "istiod CheckValidPathTemplate",
     },
@@ -169,7 +178,11 @@ fn action_makes_sense(spec: &Value) -> Vec<Violation> {
     let mut broken = Vec::new();
     if matches!(action, "DENY" | "CUSTOM") && spec.get("rules").is_none() {
         let what = format!("is required for action {action}, which would never apply");
-        broken.push(Violation::new("rules", what, "add a rule, {} matches every request"));
+        broken.push(Violation::new(
+            "rules",
+            what,
+            "add a rule, {} matches every request",
+        ));
     }
     if action == "CUSTOM" {
         if spec.get("rules").is_some() && provider.is_none_or(|p| text(p, "name").is_empty()) {
@@ -179,7 +192,11 @@ fn action_makes_sense(spec: &Value) -> Vec<Violation> {
         broken.extend(identity_in_custom_rules(spec));
     } else if provider.is_some() {
         let what = format!("is set, but action is {action}");
-        broken.push(Violation::new("provider", what, "use action CUSTOM or remove it"));
+        broken.push(Violation::new(
+            "provider",
+            what,
+            "use action CUSTOM or remove it",
+        ));
     }
     broken
 }
@@ -202,7 +219,10 @@ fn identity_in_custom_rules(spec: &Value) -> Vec<Violation> {
     let mut broken = Vec::new();
     visit(spec, "rules[].from[].source", &mut |path, source| {
         let used = LATER.iter().filter(|field| {
-            source.get(*field).and_then(Value::as_array).is_some_and(|list| !list.is_empty())
+            source
+                .get(*field)
+                .and_then(Value::as_array)
+                .is_some_and(|list| !list.is_empty())
         });
         broken.extend(used.map(|field| Violation {
             field: path.key(field),
@@ -250,8 +270,11 @@ fn dry_run(annotations: &Value) -> Vec<Violation> {
 fn few_values(spec: &Value) -> Vec<Violation> {
     const MOST: usize = 10_000;
     let mut values = 0;
-    for pattern in ["rules[].from[].source{}[]", "rules[].to[].operation{}[]", "rules[].when[]{}[]"]
-    {
+    for pattern in [
+        "rules[].from[].source{}[]",
+        "rules[].to[].operation{}[]",
+        "rules[].when[]{}[]",
+    ] {
         visit(spec, pattern, &mut |_, _| values += 1);
     }
     match values > MOST {
@@ -264,7 +287,9 @@ fn few_values(spec: &Value) -> Vec<Violation> {
 }
 
 fn says_something(part: &Value) -> Vec<Violation> {
-    let Some(map) = part.as_object() else { return Vec::new() };
+    let Some(map) = part.as_object() else {
+        return Vec::new();
+    };
     let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
     match map.values().all(is_empty) {
         true => {
@@ -277,18 +302,26 @@ fn says_something(part: &Value) -> Vec<Violation> {
 
 fn service_accounts_alone(source: &Value) -> Vec<Violation> {
     let is_set = |field: &&str| source.get(*field).is_some();
-    let mine = ["serviceAccounts", "notServiceAccounts"].into_iter().find(|f| is_set(f));
+    let mine = ["serviceAccounts", "notServiceAccounts"]
+        .into_iter()
+        .find(|f| is_set(f));
     let other = ["principals", "notPrincipals", "namespaces", "notNamespaces"];
     match (mine, other.into_iter().find(|f| is_set(f))) {
         (Some(mine), Some(other)) => {
-            vec![Violation::new(mine, format!("is set beside {other}"), "keep one of them")]
+            vec![Violation::new(
+                mine,
+                format!("is set beside {other}"),
+                "keep one of them",
+            )]
         }
         _ => Vec::new(),
     }
 }
 
 fn service_account(value: &Value) -> Vec<Violation> {
-    let Some(name) = value.as_str().filter(|name| !name.is_empty()) else { return Vec::new() };
+    let Some(name) = value.as_str().filter(|name| !name.is_empty()) else {
+        return Vec::new();
+    };
     let is_named = match name.split_once('/') {
         Some((namespace, account)) => {
             !namespace.is_empty() && !account.is_empty() && !account.contains('/')
@@ -299,17 +332,27 @@ fn service_account(value: &Value) -> Vec<Violation> {
         true => Vec::new(),
         false => {
             let what = format!("is {}, no service account", quoted(name));
-            vec![Violation::new("", what, "write NAME or NAMESPACE/NAME without wildcards")]
+            vec![Violation::new(
+                "",
+                what,
+                "write NAME or NAMESPACE/NAME without wildcards",
+            )]
         }
     }
 }
 
 fn trust_domain(value: &Value) -> Vec<Violation> {
-    let Some(domain) = value.as_str() else { return Vec::new() };
+    let Some(domain) = value.as_str() else {
+        return Vec::new();
+    };
     match domain.contains('/') || !has_plain_wildcard(domain) {
         true => {
             let what = format!("is {}, no trust domain", quoted(domain));
-            vec![Violation::new("", what, "write a domain, with at most one '*' at an end")]
+            vec![Violation::new(
+                "",
+                what,
+                "write a domain, with at most one '*' at an end",
+            )]
         }
         false => Vec::new(),
     }
@@ -324,18 +367,26 @@ fn has_plain_wildcard(value: &str) -> bool {
 }
 
 fn address(value: &Value) -> Vec<Violation> {
-    let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return Vec::new() };
+    let Some(text) = value.as_str().filter(|text| !text.is_empty()) else {
+        return Vec::new();
+    };
     match text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok() {
         true => Vec::new(),
         false => {
             let what = format!("is {}, no address", quoted(text));
-            vec![Violation::new("", what, "write an address or a range such as 10.0.0.0/8")]
+            vec![Violation::new(
+                "",
+                what,
+                "write an address or a range such as 10.0.0.0/8",
+            )]
         }
     }
 }
 
 fn port(value: &Value) -> Vec<Violation> {
-    let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return Vec::new() };
+    let Some(text) = value.as_str().filter(|text| !text.is_empty()) else {
+        return Vec::new();
+    };
     let is_plain = text.bytes().all(|b| b.is_ascii_digit());
     match is_plain && text.parse::<u16>().is_ok() {
         true => Vec::new(),
@@ -349,10 +400,16 @@ fn port(value: &Value) -> Vec<Violation> {
 /// `{*}` stands for one segment, `{**}` for the rest; nothing else in braces means anything, and in
 /// a template no `*` either.
 fn path_template(value: &Value) -> Vec<Violation> {
-    let Some(path) = value.as_str() else { return Vec::new() };
+    let Some(path) = value.as_str() else {
+        return Vec::new();
+    };
     let is_template = path.contains("{*}") || path.contains("{**}");
     let broken = |what: &str, remedy: &str| {
-        vec![Violation::new("", format!("is {}, {what}", quoted(path)), remedy)]
+        vec![Violation::new(
+            "",
+            format!("is {}, {what}", quoted(path)),
+            remedy,
+        )]
     };
     let mut rest_is_taken = false;
     for segment in path.trim_matches('/').split('/') {
@@ -382,7 +439,12 @@ fn is_path_literal(segment: &str) -> bool {
 
 fn condition(condition: &Value) -> Vec<Violation> {
     let key = text(condition, "key");
-    let list = |field: &str| condition.get(field).and_then(Value::as_array).map_or(&[][..], |v| v);
+    let list = |field: &str| {
+        condition
+            .get(field)
+            .and_then(Value::as_array)
+            .map_or(&[][..], |v| v)
+    };
     if key.is_empty() {
         let is_absent = condition.get("key").is_none();
         return match is_absent {
@@ -391,7 +453,11 @@ fn condition(condition: &Value) -> Vec<Violation> {
         };
     }
     if list("values").is_empty() && list("notValues").is_empty() {
-        return vec![Violation::new("values", "is required", "add values or notValues")];
+        return vec![Violation::new(
+            "values",
+            "is required",
+            "add values or notValues",
+        )];
     }
     let value_rule: fn(&Value) -> Vec<Violation> = match attribute(key) {
         Attribute::Text => |_| Vec::new(),
@@ -401,7 +467,11 @@ fn condition(condition: &Value) -> Vec<Violation> {
         Attribute::TrustDomain => trust_domain,
         Attribute::Malformed => {
             let what = format!("is {}, without a name in brackets", quoted(key));
-            return vec![Violation::new("key", what, "write it as request.headers[x-user]")];
+            return vec![Violation::new(
+                "key",
+                what,
+                "write it as request.headers[x-user]",
+            )];
         }
         Attribute::Unknown => {
             let what = format!("is {}, no attribute", quoted(key));
@@ -414,10 +484,15 @@ fn condition(condition: &Value) -> Vec<Violation> {
         for (index, value) in list(field).iter().enumerate() {
             let place = FieldPath::from(field).index(index);
             let empty = Rule::Length(1, usize::MAX).violations(value);
-            broken.extend(empty.into_iter().chain(value_rule(value)).map(|violation| Violation {
-                field: place.join(&violation.field),
-                ..violation
-            }));
+            broken.extend(
+                empty
+                    .into_iter()
+                    .chain(value_rule(value))
+                    .map(|violation| Violation {
+                        field: place.join(&violation.field),
+                        ..violation
+                    }),
+            );
         }
     }
     broken
@@ -436,16 +511,27 @@ enum Attribute {
 }
 
 fn attribute(key: &str) -> Attribute {
-    let named = ["request.headers", "request.auth.claims", "experimental.envoy.filters."];
+    let named = [
+        "request.headers",
+        "request.auth.claims",
+        "experimental.envoy.filters.",
+    ];
     match key {
         "source.ip" | "remote.ip" | "destination.ip" => Attribute::Address,
         "destination.port" => Attribute::Port,
         "source.serviceAccount" => Attribute::ServiceAccount,
         "source.trustDomain" => Attribute::TrustDomain,
-        "source.namespace" | "source.principal" | "request.auth.principal"
-        | "request.auth.audiences" | "request.auth.presenter" | "connection.sni" => Attribute::Text,
+        "source.namespace"
+        | "source.principal"
+        | "request.auth.principal"
+        | "request.auth.audiences"
+        | "request.auth.presenter"
+        | "connection.sni" => Attribute::Text,
         _ if named.iter().any(|prefix| key.starts_with(prefix)) => {
-            let name = key.find('[').filter(|open| *open > 0).zip(key.strip_suffix(']'));
+            let name = key
+                .find('[')
+                .filter(|open| *open > 0)
+                .zip(key.strip_suffix(']'));
             match name.is_some_and(|(open, body)| open + 1 < body.len()) {
                 true => Attribute::Text,
                 false => Attribute::Malformed,

@@ -108,20 +108,33 @@ pub(crate) const SERVICE: &[Check] = &[
 fn service_ports(spec: &Value) -> Vec<Violation> {
     let kind = spec.get("type").and_then(Value::as_str).unwrap_or_default();
     let is_headless = spec.get("clusterIP").and_then(Value::as_str) == Some("None");
-    let has_ports = spec.get("ports").and_then(Value::as_array).is_some_and(|p| !p.is_empty());
+    let has_ports = spec
+        .get("ports")
+        .and_then(Value::as_array)
+        .is_some_and(|p| !p.is_empty());
     match kind {
         "ExternalName" => match spec.get("externalName").and_then(Value::as_str) {
             None | Some("") => {
-                vec![Violation::new("externalName", "is required for type ExternalName", "add it")]
+                vec![Violation::new(
+                    "externalName",
+                    "is required for type ExternalName",
+                    "add it",
+                )]
             }
-            Some(name) if !patterns::DNS_SUBDOMAIN.fits(&name.trim_end_matches('.').to_lowercase()) => {
+            Some(name)
+                if !patterns::DNS_SUBDOMAIN.fits(&name.trim_end_matches('.').to_lowercase()) =>
+            {
                 let what = format!("is {}", quoted(name));
                 vec![Violation::new("externalName", what, "write a host name")]
             }
             Some(_) => Vec::new(),
         },
         _ if !has_ports && !is_headless => {
-            vec![Violation::new("ports", "is required", "name the ports of the service")]
+            vec![Violation::new(
+                "ports",
+                "is required",
+                "name the ports of the service",
+            )]
         }
         _ => Vec::new(),
     }
@@ -150,7 +163,9 @@ fn port_names(ports: &Value) -> Vec<Violation> {
 
 /// A port given by name (IANA service name).
 fn port_name(port: &Value) -> Vec<Violation> {
-    let Some(name) = port.as_str() else { return Vec::new() };
+    let Some(name) = port.as_str() else {
+        return Vec::new();
+    };
     let has_letter = name.contains(|c: char| c.is_ascii_lowercase());
     match patterns::PORT_NAME.fits(name) && name.len() <= 15 && has_letter {
         true => Vec::new(),
@@ -167,21 +182,32 @@ fn cluster_ip(address: &Value) -> Vec<Violation> {
         Some(text) if text.parse::<IpAddr>().is_ok() => Vec::new(),
         Some(text) => {
             let what = format!("is {}", quoted(text));
-            vec![Violation::new("", what, "write an address, or None for a headless service")]
+            vec![Violation::new(
+                "",
+                what,
+                "write an address, or None for a headless service",
+            )]
         }
     }
 }
 
 fn selector_labels(selector: &Value) -> Vec<Violation> {
     let bad = |(key, value): (&String, &Value)| {
-        let value_fits = value.as_str().is_none_or(|text| patterns::LABEL_VALUE.fits(text));
+        let value_fits = value
+            .as_str()
+            .is_none_or(|text| patterns::LABEL_VALUE.fits(text));
         (!patterns::QUALIFIED_NAME.fits(key) || !value_fits).then(|| Violation {
             field: crate::object::FieldPath::root().key(key),
             what: format!("is {value}, no label"),
             remedy: "write a label key and value".to_owned(),
         })
     };
-    selector.as_object().into_iter().flatten().filter_map(bad).collect()
+    selector
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(bad)
+        .collect()
 }
 
 /// Kinds with `spec.template`.
@@ -218,19 +244,28 @@ pub(crate) const WORKLOAD: &[Check] = &[
     },
     Check {
         name: "container-has-name-and-image",
-        at: &["spec.template.spec.containers[]", "spec.template.spec.initContainers[]"],
+        at: &[
+            "spec.template.spec.containers[]",
+            "spec.template.spec.initContainers[]",
+        ],
         rule: Rule::Has(&["name", "image"]),
         source: "kubernetes validateContainerCommon",
     },
     Check {
         name: "image-is-not-empty",
-        at: &["spec.template.spec.containers[].image", "spec.template.spec.initContainers[].image"],
+        at: &[
+            "spec.template.spec.containers[].image",
+            "spec.template.spec.initContainers[].image",
+        ],
         rule: Rule::Length(1, usize::MAX),
         source: "kubernetes validateContainerCommon",
     },
     Check {
         name: "container-name-is-a-dns-label",
-        at: &["spec.template.spec.containers[].name", "spec.template.spec.initContainers[].name"],
+        at: &[
+            "spec.template.spec.containers[].name",
+            "spec.template.spec.initContainers[].name",
+        ],
         rule: Rule::Form(&patterns::DNS_LABEL),
         source: "kubernetes validateContainerCommon",
     },
@@ -269,15 +304,23 @@ pub(crate) const DEPLOYMENT: &[Check] = &[Check {
 }];
 
 fn template_has_containers(template: &Value) -> Vec<Violation> {
-    let containers = template.pointer("/spec/containers").and_then(Value::as_array);
+    let containers = template
+        .pointer("/spec/containers")
+        .and_then(Value::as_array);
     match containers.is_none_or(Vec::is_empty) {
-        true => vec![Violation::new("spec.containers", "is required", "add a container")],
+        true => vec![Violation::new(
+            "spec.containers",
+            "is required",
+            "add a container",
+        )],
         false => Vec::new(),
     }
 }
 
 fn selector_matches_template(spec: &Value) -> Vec<Violation> {
-    let Some(selector) = spec.get("selector") else { return Vec::new() };
+    let Some(selector) = spec.get("selector") else {
+        return Vec::new();
+    };
     let wanted = selector.get("matchLabels").and_then(Value::as_object);
     let expressions = selector.get("matchExpressions").and_then(Value::as_array);
     if wanted.is_none_or(serde_json::Map::is_empty) && expressions.is_none_or(Vec::is_empty) {
@@ -301,7 +344,11 @@ fn container_port(port: &Value) -> Vec<Violation> {
         None => broken.push(Violation::new("containerPort", "is required", "add it")),
         Some(Some(number)) if !(1..=65_535).contains(&number) => {
             let what = format!("is {number}");
-            broken.push(Violation::new("containerPort", what, "use a number from 1 to 65535"));
+            broken.push(Violation::new(
+                "containerPort",
+                what,
+                "use a number from 1 to 65535",
+            ));
         }
         Some(_) => {}
     }
@@ -317,7 +364,12 @@ fn container_port(port: &Value) -> Vec<Violation> {
 
 /// Pod.
 pub(crate) const POD: &[Check] = &[
-    Check { name: "spec-is-there", at: &[""], rule: Rule::Has(&["spec"]), source: PODS_SOURCE },
+    Check {
+        name: "spec-is-there",
+        at: &[""],
+        rule: Rule::Has(&["spec"]),
+        source: PODS_SOURCE,
+    },
     Check {
         name: "containers-are-there",
         at: &["spec"],
@@ -352,16 +404,27 @@ pub(crate) const POD: &[Check] = &[
 
 /// A pod that has a node is the record of one that runs, and records may leave images out.
 fn new_pod_images(spec: &Value) -> Vec<Violation> {
-    if spec.get("nodeName").and_then(Value::as_str).is_some_and(|name| !name.is_empty()) {
+    if spec
+        .get("nodeName")
+        .and_then(Value::as_str)
+        .is_some_and(|name| !name.is_empty())
+    {
         return Vec::new();
     }
     let containers = spec.get("containers").and_then(Value::as_array);
     let lacks_image = |(index, container): (usize, &Value)| {
         let image = container.get("image").and_then(Value::as_str);
         let field = format!("containers[{index}].image");
-        image.is_none_or(str::is_empty).then(|| Violation::new(&field, "is required", "add it"))
+        image
+            .is_none_or(str::is_empty)
+            .then(|| Violation::new(&field, "is required", "add it"))
     };
-    containers.into_iter().flatten().enumerate().filter_map(lacks_image).collect()
+    containers
+        .into_iter()
+        .flatten()
+        .enumerate()
+        .filter_map(lacks_image)
+        .collect()
 }
 
 /// EndpointSlice.

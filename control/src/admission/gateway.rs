@@ -17,7 +17,12 @@ const LISTENER_NAMES: &[&str] = &["spec.listeners[].name"];
 
 /// Gateway.
 pub(crate) const GATEWAY: &[Check] = &[
-    Check { name: "spec-is-there", at: &[""], rule: Rule::Has(&["spec"]), source: SOURCE },
+    Check {
+        name: "spec-is-there",
+        at: &[""],
+        rule: Rule::Has(&["spec"]),
+        source: SOURCE,
+    },
     Check {
         name: "class-and-listeners-are-there",
         at: &["spec"],
@@ -194,7 +199,10 @@ pub(crate) const GATEWAY: &[Check] = &[
     },
     Check {
         name: "infrastructure-keys-are-qualified-names",
-        at: &["spec.infrastructure.labels", "spec.infrastructure.annotations"],
+        at: &[
+            "spec.infrastructure.labels",
+            "spec.infrastructure.annotations",
+        ],
         rule: Rule::Holds(qualified_keys),
         source: SOURCE,
     },
@@ -219,11 +227,19 @@ pub(crate) const GATEWAY: &[Check] = &[
 ];
 
 fn listener_fits_protocol(listener: &Value) -> Vec<Violation> {
-    let protocol = listener.get("protocol").and_then(Value::as_str).unwrap_or_default();
+    let protocol = listener
+        .get("protocol")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let tls = listener.get("tls");
-    let mode = tls.and_then(|tls| tls.get("mode")).and_then(Value::as_str).unwrap_or_default();
-    let has_hostname =
-        listener.get("hostname").and_then(Value::as_str).is_some_and(|name| !name.is_empty());
+    let mode = tls
+        .and_then(|tls| tls.get("mode"))
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let has_hostname = listener
+        .get("hostname")
+        .and_then(Value::as_str)
+        .is_some_and(|name| !name.is_empty());
     let mut broken = Vec::new();
     if matches!(protocol, "HTTP" | "TCP" | "UDP") && tls.is_some() {
         let what = format!("must not be set for protocol {protocol}");
@@ -231,10 +247,18 @@ fn listener_fits_protocol(listener: &Value) -> Vec<Violation> {
     }
     if protocol == "HTTPS" && tls.is_some() && !matches!(mode, "" | "Terminate") {
         let what = format!("is {mode}, must be Terminate for protocol HTTPS");
-        broken.push(Violation::new("tls.mode", what, "use protocol TLS to pass through"));
+        broken.push(Violation::new(
+            "tls.mode",
+            what,
+            "use protocol TLS to pass through",
+        ));
     }
     if protocol == "TLS" && mode.is_empty() {
-        broken.push(Violation::new("tls", "is required for protocol TLS", "set tls.mode"));
+        broken.push(Violation::new(
+            "tls",
+            "is required for protocol TLS",
+            "set tls.mode",
+        ));
     }
     if matches!(protocol, "TCP" | "UDP") && has_hostname {
         let what = format!("must not be set for protocol {protocol}");
@@ -261,19 +285,33 @@ fn terminates_with_something(tls: &Value) -> Vec<Violation> {
 
 fn address_fits_type(address: &Value) -> Vec<Violation> {
     let text = |field: &str| address.get(field).and_then(Value::as_str);
-    let Some(value) = text("value") else { return Vec::new() };
+    let Some(value) = text("value") else {
+        return Vec::new();
+    };
     let fits = match text("type") {
         Some("IPAddress") => value.parse::<IpAddr>().is_ok(),
         Some("Hostname") => patterns::HOSTNAME.fits(value),
         _ => true,
     };
-    let what = format!("is {}, no {}", quoted(value), text("type").unwrap_or_default());
+    let what = format!(
+        "is {}, no {}",
+        quoted(value),
+        text("type").unwrap_or_default()
+    );
     let mut broken = match fits {
         true => Vec::new(),
-        false => vec![Violation::new("value", what, "write an address of that type")],
+        false => vec![Violation::new(
+            "value",
+            what,
+            "write an address of that type",
+        )],
     };
     if value.len() > 253 {
-        broken.push(Violation::new("value", "is too long", "use at most 253 characters"));
+        broken.push(Violation::new(
+            "value",
+            "is too long",
+            "use at most 253 characters",
+        ));
     }
     broken
 }
@@ -288,7 +326,11 @@ fn addresses_differ(addresses: &Value) -> Vec<Violation> {
             && let Some(first) = seen.insert((kind, value), index)
         {
             let what = format!("repeats item {first}");
-            broken.push(Violation::new(&format!("[{index}]"), what, "remove one of them"));
+            broken.push(Violation::new(
+                &format!("[{index}]"),
+                what,
+                "remove one of them",
+            ));
         }
     }
     broken
@@ -307,7 +349,12 @@ fn qualified_keys(map: &Value) -> Vec<Violation> {
 
 /// GatewayClass.
 pub(crate) const GATEWAY_CLASS: &[Check] = &[
-    Check { name: "spec-is-there", at: &[""], rule: Rule::Has(&["spec"]), source: CLASS_SOURCE },
+    Check {
+        name: "spec-is-there",
+        at: &[""],
+        rule: Rule::Has(&["spec"]),
+        source: CLASS_SOURCE,
+    },
     Check {
         name: "controller-is-there",
         at: &["spec"],
@@ -342,7 +389,12 @@ pub(crate) const GATEWAY_CLASS: &[Check] = &[
 
 /// Every route kind: hostnames and parents.
 pub(crate) const ROUTE: &[Check] = &[
-    Check { name: "spec-is-there", at: &[""], rule: Rule::Has(&["spec"]), source: ROUTE_SOURCE },
+    Check {
+        name: "spec-is-there",
+        at: &[""],
+        rule: Rule::Has(&["spec"]),
+        source: ROUTE_SOURCE,
+    },
     Check {
         name: "hostnames-are-at-most-16",
         at: &["spec.hostnames"],
@@ -390,18 +442,27 @@ pub(crate) const ROUTE: &[Check] = &[
 /// The fields that every reference to another object has in the Gateway API.
 pub(super) fn reference(reference: &Value) -> Vec<Violation> {
     let rules: [(&str, &[Rule]); 6] = [
-        ("group", &[Rule::Form(&patterns::GROUP), Rule::Length(0, 253)]),
+        (
+            "group",
+            &[Rule::Form(&patterns::GROUP), Rule::Length(0, 253)],
+        ),
         ("kind", &[Rule::Form(&patterns::KIND), Rule::Length(1, 63)]),
         ("name", &[Rule::Length(1, 253)]),
         ("namespace", &[Rule::Form(&patterns::DNS_LABEL)]),
-        ("sectionName", &[Rule::Form(&patterns::DNS_SUBDOMAIN), Rule::Length(1, 253)]),
+        (
+            "sectionName",
+            &[Rule::Form(&patterns::DNS_SUBDOMAIN), Rule::Length(1, 253)],
+        ),
         ("port", &[Rule::Between(1, 65_535)]),
     ];
     let broken = rules.iter().flat_map(|(field, rules)| {
         let node = reference.get(field).filter(|node| !node.is_null());
         // One word about a field is enough.
         let first = node.and_then(|node| rules.iter().find_map(|rule| rule.violations(node).pop()));
-        first.map(|violation| Violation { field: FieldPath::from(*field), ..violation })
+        first.map(|violation| Violation {
+            field: FieldPath::from(*field),
+            ..violation
+        })
     });
     broken.collect()
 }
@@ -410,7 +471,10 @@ pub(super) fn reference(reference: &Value) -> Vec<Violation> {
 fn parents_differ(parents: &Value) -> Vec<Violation> {
     let items: Vec<&Value> = parents.as_array().into_iter().flatten().collect();
     let text = |parent: &Value, field: &str| {
-        parent.get(field).map(Value::to_string).filter(|text| text != "\"\"" && text != "0")
+        parent
+            .get(field)
+            .map(Value::to_string)
+            .filter(|text| text != "\"\"" && text != "0")
     };
     let object = |parent: &Value| ["group", "kind", "namespace", "name"].map(|f| text(parent, f));
     let part = |parent: &Value| ["sectionName", "port"].map(|field| text(parent, field));
@@ -421,7 +485,10 @@ fn parents_differ(parents: &Value) -> Vec<Violation> {
                 continue;
             }
             let (mine, theirs) = (part(parent), part(other));
-            let is_comparable = mine.iter().zip(&theirs).all(|(a, b)| a.is_some() == b.is_some());
+            let is_comparable = mine
+                .iter()
+                .zip(&theirs)
+                .all(|(a, b)| a.is_some() == b.is_some());
             if !is_comparable || mine == theirs {
                 let what = format!("names the same object as parent {first}");
                 let remedy = "give each a sectionName or port of its own";

@@ -34,12 +34,13 @@ const EACH_CHANGE: &[&str] = filters!(
     "[].responseHeaderModifier.set[]",
     "[].responseHeaderModifier.add[]"
 );
-const REMOVALS: &[&str] =
-    filters!("[].requestHeaderModifier.remove", "[].responseHeaderModifier.remove");
+const REMOVALS: &[&str] = filters!(
+    "[].requestHeaderModifier.remove",
+    "[].responseHeaderModifier.remove"
+);
 const PATHS: &[&str] = filters!("[].requestRedirect.path", "[].urlRewrite.path");
 const HOSTNAMES: &[&str] = filters!("[].requestRedirect.hostname", "[].urlRewrite.hostname");
-const BACKENDS: &[&str] =
-    filters!("[].requestMirror.backendRef", "[].externalAuth.backendRef");
+const BACKENDS: &[&str] = filters!("[].requestMirror.backendRef", "[].externalAuth.backendRef");
 const CORS_HEADERS: &[&str] = filters!("[].cors.allowHeaders[]", "[].cors.exposeHeaders[]");
 
 /// Filters of an HTTPRoute.
@@ -50,7 +51,12 @@ pub(crate) const HTTP_FILTER: &[Check] = &[
         rule: Rule::Entries(0, 16),
         source: SOURCE,
     },
-    Check { name: "filter-has-a-type", at: EACH, rule: Rule::Has(&["type"]), source: SOURCE },
+    Check {
+        name: "filter-has-a-type",
+        at: EACH,
+        rule: Rule::Has(&["type"]),
+        source: SOURCE,
+    },
     Check {
         name: "filter-type-is-known",
         at: filters!("[].type"),
@@ -144,7 +150,12 @@ pub(crate) const HTTP_FILTER: &[Check] = &[
         rule: Rule::Unique(&[]),
         source: "Gateway API v1.6 CRD httproutes, list type set",
     },
-    Check { name: "path-change-has-a-type", at: PATHS, rule: Rule::Has(&["type"]), source: SOURCE },
+    Check {
+        name: "path-change-has-a-type",
+        at: PATHS,
+        rule: Rule::Has(&["type"]),
+        source: SOURCE,
+    },
     Check {
         name: "path-change-is-what-its-type-says",
         at: PATHS,
@@ -216,7 +227,12 @@ pub(crate) const HTTP_FILTER: &[Check] = &[
         rule: Rule::Holds(fraction),
         source: SOURCE,
     },
-    Check { name: "backend-has-a-name", at: BACKENDS, rule: Rule::Has(&["name"]), source: SOURCE },
+    Check {
+        name: "backend-has-a-name",
+        at: BACKENDS,
+        rule: Rule::Has(&["name"]),
+        source: SOURCE,
+    },
     Check {
         name: "backend-is-well-formed",
         at: BACKENDS,
@@ -249,13 +265,21 @@ pub(crate) const HTTP_FILTER: &[Check] = &[
     },
     Check {
         name: "cors-lists-are-at-most-64",
-        at: filters!("[].cors.allowOrigins", "[].cors.allowHeaders", "[].cors.exposeHeaders"),
+        at: filters!(
+            "[].cors.allowOrigins",
+            "[].cors.allowHeaders",
+            "[].cors.exposeHeaders"
+        ),
         rule: Rule::Entries(0, 64),
         source: SOURCE,
     },
     Check {
         name: "cors-wildcard-stands-alone",
-        at: filters!("[].cors.allowOrigins", "[].cors.allowHeaders", "[].cors.allowMethods"),
+        at: filters!(
+            "[].cors.allowOrigins",
+            "[].cors.allowHeaders",
+            "[].cors.allowMethods"
+        ),
         rule: Rule::Holds(wildcard_stands_alone),
         source: SOURCE,
     },
@@ -311,7 +335,9 @@ const TYPES: [(&str, &str); 8] = [
 ];
 
 fn filter_fits_type(filter: &Value) -> Vec<Violation> {
-    let Some(chosen) = filter.get("type").and_then(Value::as_str) else { return Vec::new() };
+    let Some(chosen) = filter.get("type").and_then(Value::as_str) else {
+        return Vec::new();
+    };
     let mut broken = Vec::new();
     for (kind, field) in TYPES {
         match (kind == chosen, filter.get(field).is_some()) {
@@ -321,7 +347,11 @@ fn filter_fits_type(filter: &Value) -> Vec<Violation> {
             }
             (false, true) => {
                 let what = format!("is set, but type is {chosen}");
-                broken.push(Violation::new(field, what, format!("use type {kind} or remove it")));
+                broken.push(Violation::new(
+                    field,
+                    what,
+                    format!("use type {kind} or remove it"),
+                ));
             }
             _ => {}
         }
@@ -337,7 +367,11 @@ fn redirect_excludes_rewrite(filters: &Value) -> Vec<Violation> {
     match (position("RequestRedirect"), position("URLRewrite")) {
         (Some(redirect), Some(rewrite)) => {
             let what = format!("rewrites what filter {redirect} redirects");
-            vec![Violation::new(&format!("[{rewrite}]"), what, "remove one of them")]
+            vec![Violation::new(
+                &format!("[{rewrite}]"),
+                what,
+                "remove one of them",
+            )]
         }
         _ => Vec::new(),
     }
@@ -345,19 +379,30 @@ fn redirect_excludes_rewrite(filters: &Value) -> Vec<Violation> {
 
 fn header_change(change: &Value) -> Vec<Violation> {
     let rules = [
-        ("name", [Rule::Length(1, 256), Rule::Form(&patterns::HEADER_NAME)]),
-        ("value", [Rule::Length(1, 4096), Rule::Form(&patterns::HEADER_VALUE)]),
+        (
+            "name",
+            [Rule::Length(1, 256), Rule::Form(&patterns::HEADER_NAME)],
+        ),
+        (
+            "value",
+            [Rule::Length(1, 4096), Rule::Form(&patterns::HEADER_VALUE)],
+        ),
     ];
     let broken = rules.iter().filter_map(|(field, rules)| {
         let node = change.get(field)?;
         let violation = rules.iter().find_map(|rule| rule.violations(node).pop())?;
-        Some(Violation { field: (*field).into(), ..violation })
+        Some(Violation {
+            field: (*field).into(),
+            ..violation
+        })
     });
     broken.collect()
 }
 
 fn path_change_fits_type(path: &Value) -> Vec<Violation> {
-    let Some(chosen) = path.get("type").and_then(Value::as_str) else { return Vec::new() };
+    let Some(chosen) = path.get("type").and_then(Value::as_str) else {
+        return Vec::new();
+    };
     let mut broken = Vec::new();
     let types = [
         ("ReplaceFullPath", "replaceFullPath"),
@@ -376,7 +421,11 @@ fn path_change_fits_type(path: &Value) -> Vec<Violation> {
             }
             (false, true) => {
                 let what = format!("is set, but type is {chosen}");
-                broken.push(Violation::new(field, what, format!("use type {kind} or remove it")));
+                broken.push(Violation::new(
+                    field,
+                    what,
+                    format!("use type {kind} or remove it"),
+                ));
             }
             _ => {}
         }
@@ -386,7 +435,11 @@ fn path_change_fits_type(path: &Value) -> Vec<Violation> {
 
 fn mirror_share(mirror: &Value) -> Vec<Violation> {
     match mirror.get("percent").is_some() && mirror.get("fraction").is_some() {
-        true => vec![Violation::new("fraction", "is set beside percent", "remove one of them")],
+        true => vec![Violation::new(
+            "fraction",
+            "is set beside percent",
+            "remove one of them",
+        )],
         false => Vec::new(),
     }
 }
@@ -398,14 +451,26 @@ fn fraction(fraction: &Value) -> Vec<Violation> {
             vec![Violation::new("numerator", "is required", "add it")]
         }
         (Some(above), _) if above < 0 => {
-            vec![Violation::new("numerator", format!("is {above}"), "use 0 or more")]
+            vec![Violation::new(
+                "numerator",
+                format!("is {above}"),
+                "use 0 or more",
+            )]
         }
         (_, Some(below)) if below < 1 => {
-            vec![Violation::new("denominator", format!("is {below}"), "use 1 or more")]
+            vec![Violation::new(
+                "denominator",
+                format!("is {below}"),
+                "use 1 or more",
+            )]
         }
         (Some(above), Some(below)) if above > below => {
             let what = format!("is {above}, more than the denominator {below}");
-            vec![Violation::new("numerator", what, "use at most the denominator")]
+            vec![Violation::new(
+                "numerator",
+                what,
+                "use at most the denominator",
+            )]
         }
         _ => Vec::new(),
     }
@@ -413,11 +478,19 @@ fn fraction(fraction: &Value) -> Vec<Violation> {
 
 fn external_authorization(authorization: &Value) -> Vec<Violation> {
     let Some(protocol) = authorization.get("protocol").and_then(Value::as_str) else {
-        return vec![Violation::new("protocol", "is required", "use HTTP or GRPC")];
+        return vec![Violation::new(
+            "protocol",
+            "is required",
+            "use HTTP or GRPC",
+        )];
     };
     let mut broken = Vec::new();
     if authorization.get("backendRef").is_none() {
-        broken.push(Violation::new("backendRef", "is required", "name the authorizer"));
+        broken.push(Violation::new(
+            "backendRef",
+            "is required",
+            "name the authorizer",
+        ));
     }
     if !matches!(protocol, "HTTP" | "GRPC") {
         let what = format!("is {protocol:?}");
@@ -441,10 +514,18 @@ fn external_authorization(authorization: &Value) -> Vec<Violation> {
 }
 
 fn wildcard_stands_alone(list: &Value) -> Vec<Violation> {
-    let items: Vec<&str> =
-        list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let items: Vec<&str> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     match items.len() > 1 && items.contains(&"*") {
-        true => vec![Violation::new("", "has '*' beside other entries", "leave '*' alone")],
+        true => vec![Violation::new(
+            "",
+            "has '*' beside other entries",
+            "leave '*' alone",
+        )],
         false => Vec::new(),
     }
 }

@@ -10,12 +10,18 @@ use crate::object::FieldPath;
 
 const SOURCE: &str = "Gateway API v1.6 CRD httproutes";
 
-const HEADERS: &[&str] =
-    &["spec.rules[].matches[].headers", "spec.rules[].matches[].queryParams"];
-const EACH_HEADER: &[&str] =
-    &["spec.rules[].matches[].headers[]", "spec.rules[].matches[].queryParams[]"];
-const HEADER_NAMES: &[&str] =
-    &["spec.rules[].matches[].headers[].name", "spec.rules[].matches[].queryParams[].name"];
+const HEADERS: &[&str] = &[
+    "spec.rules[].matches[].headers",
+    "spec.rules[].matches[].queryParams",
+];
+const EACH_HEADER: &[&str] = &[
+    "spec.rules[].matches[].headers[]",
+    "spec.rules[].matches[].queryParams[]",
+];
+const HEADER_NAMES: &[&str] = &[
+    "spec.rules[].matches[].headers[].name",
+    "spec.rules[].matches[].queryParams[].name",
+];
 
 /// HTTPRoute.
 pub(crate) const HTTP_ROUTE: &[Check] = &[
@@ -129,7 +135,10 @@ pub(crate) const HTTP_ROUTE: &[Check] = &[
     },
     Check {
         name: "header-and-query-type-is-known",
-        at: &["spec.rules[].matches[].headers[].type", "spec.rules[].matches[].queryParams[].type"],
+        at: &[
+            "spec.rules[].matches[].headers[].type",
+            "spec.rules[].matches[].queryParams[].type",
+        ],
         rule: Rule::OneOf(&["Exact", "RegularExpression"]),
         source: SOURCE,
     },
@@ -177,7 +186,10 @@ pub(crate) const HTTP_ROUTE: &[Check] = &[
     },
     Check {
         name: "timeout-is-a-duration",
-        at: &["spec.rules[].timeouts.request", "spec.rules[].timeouts.backendRequest"],
+        at: &[
+            "spec.rules[].timeouts.request",
+            "spec.rules[].timeouts.backendRequest",
+        ],
         rule: Rule::Form(&patterns::DURATION),
         source: "GEP-2257",
     },
@@ -235,15 +247,19 @@ pub(crate) const HTTP_ROUTE: &[Check] = &[
 ];
 
 /// Methods that a match can name.
-pub(super) const METHODS: &[&str] =
-    &["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+pub(super) const METHODS: &[&str] = &[
+    "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH",
+];
 
 fn text<'v>(node: &'v Value, field: &str) -> Option<&'v str> {
     node.get(field).and_then(Value::as_str)
 }
 
 fn list<'v>(node: &'v Value, field: &str) -> impl Iterator<Item = &'v Value> {
-    node.get(field).and_then(Value::as_array).into_iter().flatten()
+    node.get(field)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn rule_names_differ(rules: &Value) -> Vec<Violation> {
@@ -254,7 +270,11 @@ fn rule_names_differ(rules: &Value) -> Vec<Violation> {
             && let Some(first) = seen.insert(name, index)
         {
             let what = format!("is {}, as rule {first} is called", quoted(name));
-            broken.push(Violation::new(&format!("[{index}].name"), what, "rename one of them"));
+            broken.push(Violation::new(
+                &format!("[{index}].name"),
+                what,
+                "rename one of them",
+            ));
         }
     }
     broken
@@ -265,12 +285,20 @@ fn matches_in_all(rules: &Value) -> Vec<Violation> {
         .as_array()
         .into_iter()
         .flatten()
-        .map(|rule| rule.get("matches").and_then(Value::as_array).map_or(0, Vec::len))
+        .map(|rule| {
+            rule.get("matches")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len)
+        })
         .sum();
     match all > 128 {
         true => {
             let what = format!("have {all} matches together");
-            vec![Violation::new("", what, "use at most 128, or several routes")]
+            vec![Violation::new(
+                "",
+                what,
+                "use at most 128, or several routes",
+            )]
         }
         false => Vec::new(),
     }
@@ -286,12 +314,20 @@ fn path_fits_type(path: &Value) -> Vec<Violation> {
     if !value.starts_with('/') {
         return broken(format!("is {shown}, no absolute path"), "begin it with '/'");
     }
-    if let Some(part) = ["//", "/./", "/../", "%2f", "%2F", "#"].iter().find(|p| value.contains(**p))
+    if let Some(part) = ["//", "/./", "/../", "%2f", "%2F", "#"]
+        .iter()
+        .find(|p| value.contains(**p))
     {
-        return broken(format!("is {shown}, which contains {part:?}"), "write a normal path");
+        return broken(
+            format!("is {shown}, which contains {part:?}"),
+            "write a normal path",
+        );
     }
     if let Some(end) = ["/..", "/."].iter().find(|end| value.ends_with(**end)) {
-        return broken(format!("is {shown}, which ends with {end:?}"), "write a normal path");
+        return broken(
+            format!("is {shown}, which ends with {end:?}"),
+            "write a normal path",
+        );
     }
     if !patterns::URL_PATH.fits(value) {
         let remedy = format!("write {}", patterns::URL_PATH.description);
@@ -336,12 +372,16 @@ fn prefix_replacement(rule: &Value) -> Vec<Violation> {
     if matches_one_prefix {
         return Vec::new();
     }
-    let of_rule = list(rule, "filters").enumerate().map(|(i, f)| (format!("filters[{i}]"), f));
-    let of_backends = list(rule, "backendRefs").enumerate().flat_map(|(b, backend)| {
-        list(backend, "filters")
-            .enumerate()
-            .map(move |(i, f)| (format!("backendRefs[{b}].filters[{i}]"), f))
-    });
+    let of_rule = list(rule, "filters")
+        .enumerate()
+        .map(|(i, f)| (format!("filters[{i}]"), f));
+    let of_backends = list(rule, "backendRefs")
+        .enumerate()
+        .flat_map(|(b, backend)| {
+            list(backend, "filters")
+                .enumerate()
+                .map(move |(i, f)| (format!("backendRefs[{b}].filters[{i}]"), f))
+        });
     let mut broken = Vec::new();
     for (place, filter) in of_rule.chain(of_backends) {
         for name in ["requestRedirect", "urlRewrite"] {
@@ -373,7 +413,9 @@ fn timeouts_fit(timeouts: &Value) -> Vec<Violation> {
 
 fn session_fits_type(session: &Value) -> Vec<Violation> {
     let kind = text(session, "type").unwrap_or("Cookie");
-    let cookie = ["cookie", "cookieConfig"].into_iter().find(|f| session.get(f).is_some());
+    let cookie = ["cookie", "cookieConfig"]
+        .into_iter()
+        .find(|f| session.get(f).is_some());
     let lifetime = cookie.and_then(|field| text(session.get(field)?, "lifetimeType"));
     let mut broken = Vec::new();
     if lifetime == Some("Permanent") && session.get("absoluteTimeout").is_none() {

@@ -37,7 +37,12 @@ pub(super) const CHECKS: &[Check] = &[
 ];
 
 const fn name_is(rule: Rule) -> Check {
-    Check { name: "name-is-well-formed", at: &["metadata.name"], rule, source: SOURCE }
+    Check {
+        name: "name-is-well-formed",
+        at: &["metadata.name"],
+        rule,
+        source: SOURCE,
+    }
 }
 
 const LABEL_NAME: &[Check] = &[name_is(Rule::Form(&patterns::DNS_LABEL))];
@@ -95,13 +100,19 @@ fn annotations(annotations: &Value) -> Vec<Violation> {
     }
     if bytes > ANNOTATIONS_BYTES {
         let what = format!("has {bytes} bytes");
-        broken.push(Violation::new("", what, format!("use at most {ANNOTATIONS_BYTES}")));
+        broken.push(Violation::new(
+            "",
+            what,
+            format!("use at most {ANNOTATIONS_BYTES}"),
+        ));
     }
     broken
 }
 
 fn key_form(key: &str, what: &str) -> Option<Violation> {
-    let prefix_fits = key.split_once('/').is_none_or(|(prefix, _)| prefix.len() <= 253);
+    let prefix_fits = key
+        .split_once('/')
+        .is_none_or(|(prefix, _)| prefix.len() <= 253);
     (!patterns::QUALIFIED_NAME.fits(key) || !prefix_fits).then(|| Violation {
         field: FieldPath::root().key(key),
         what: format!("is no {what} key"),
@@ -144,16 +155,24 @@ pub(super) fn take_life(key: &Key, value: &mut Value) -> Result<GivenLife, Viola
     };
     Ok(GivenLife {
         created,
-        uid: metadata.remove("uid").and_then(|uid| uid.as_str().map(Arc::from)),
-        generation: metadata.remove("generation").and_then(|generation| generation.as_i64()),
+        uid: metadata
+            .remove("uid")
+            .and_then(|uid| uid.as_str().map(Arc::from)),
+        generation: metadata
+            .remove("generation")
+            .and_then(|generation| generation.as_i64()),
     })
 }
 
 /// Times of objects have whole seconds.
 fn read_time(given: &Value) -> Result<Timestamp, Violation> {
-    let time = given.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+    let time = given
+        .as_str()
+        .and_then(|text| text.parse::<Timestamp>().ok());
     time.and_then(|time| {
-        let whole = jiff::TimestampRound::new().smallest(Unit::Second).mode(jiff::RoundMode::Trunc);
+        let whole = jiff::TimestampRound::new()
+            .smallest(Unit::Second)
+            .mode(jiff::RoundMode::Trunc);
         time.round(whole).ok()
     })
     .ok_or_else(|| {

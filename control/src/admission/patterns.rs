@@ -15,7 +15,9 @@ pub struct Pattern {
 impl Pattern {
     /// Whether `text` has this form.
     pub fn fits(&self, text: &str) -> bool {
-        self.regex.as_ref().is_some_and(|regex| regex.is_match(text))
+        self.regex
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(text))
     }
 }
 
@@ -101,21 +103,57 @@ mod tests {
     #[test]
     fn patterns_take_what_their_sources_take() {
         for (pattern, good, bad) in [
-            (&DNS_LABEL, &["a", "0a-b"][..], &["", "-a", "a-", "A", "a.b", "a_b"][..]),
-            (&DNS_SUBDOMAIN, &["a", "a.b-c.d"], &["", ".a", "a.", "a..b", "A"]),
-            (&HOSTNAME, &["*.example.com", "a"], &["", "*", "a.*", "*.*.a", "A.com"]),
-            (&DURATION, &["0s", "1h2m3s4ms", "99999h"], &["", "1", "1.5s", "-1s", "1us", "100000s"]),
-            (&HEADER_VALUE, &["a", "a b\tc"], &["", " a", "a ", "a\n", "ä"]),
-            (&PROTOCOL, &["HBONE", "istio.io/PROXY", "HTTP"], &["", "-", "istio.io/"]),
-            (&QUALIFIED_NAME, &["a", "istio.io/rev", "A_b.c"], &["", "/a", "a/", "-a", "a/b/c"]),
+            (
+                &DNS_LABEL,
+                &["a", "0a-b"][..],
+                &["", "-a", "a-", "A", "a.b", "a_b"][..],
+            ),
+            (
+                &DNS_SUBDOMAIN,
+                &["a", "a.b-c.d"],
+                &["", ".a", "a.", "a..b", "A"],
+            ),
+            (
+                &HOSTNAME,
+                &["*.example.com", "a"],
+                &["", "*", "a.*", "*.*.a", "A.com"],
+            ),
+            (
+                &DURATION,
+                &["0s", "1h2m3s4ms", "99999h"],
+                &["", "1", "1.5s", "-1s", "1us", "100000s"],
+            ),
+            (
+                &HEADER_VALUE,
+                &["a", "a b\tc"],
+                &["", " a", "a ", "a\n", "ä"],
+            ),
+            (
+                &PROTOCOL,
+                &["HBONE", "istio.io/PROXY", "HTTP"],
+                &["", "-", "istio.io/"],
+            ),
+            (
+                &QUALIFIED_NAME,
+                &["a", "istio.io/rev", "A_b.c"],
+                &["", "/a", "a/", "-a", "a/b/c"],
+            ),
             (&LABEL_VALUE, &["", "a", "A.b_c-d"], &["-a", "a/b", "a b"]),
-            (&ORIGIN, &["*", "https://*.a.com:80", "http://*"], &["", "a.com", "ftp://a"]),
+            (
+                &ORIGIN,
+                &["*", "https://*.a.com:80", "http://*"],
+                &["", "a.com", "ftp://a"],
+            ),
         ] {
             for text in good {
                 assert!(pattern.fits(text), "{text:?} is {}", pattern.description);
             }
             for text in bad {
-                assert!(!pattern.fits(text), "{text:?} is no {}", pattern.description);
+                assert!(
+                    !pattern.fits(text),
+                    "{text:?} is no {}",
+                    pattern.description
+                );
             }
         }
     }

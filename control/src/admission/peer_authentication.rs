@@ -40,7 +40,10 @@ pub(crate) const PEER_AUTHENTICATION: &[Check] = &[
 ];
 
 fn port_keys(ports: &Value) -> Vec<Violation> {
-    let keys = ports.as_object().into_iter().flat_map(serde_json::Map::keys);
+    let keys = ports
+        .as_object()
+        .into_iter()
+        .flat_map(serde_json::Map::keys);
     keys.filter(|key| !key.parse::<u16>().is_ok_and(|port| port > 0))
         .map(|key| Violation {
             field: FieldPath::root().key(key),
@@ -51,12 +54,18 @@ fn port_keys(ports: &Value) -> Vec<Violation> {
 }
 
 fn ports_need_selector(spec: &Value) -> Vec<Violation> {
-    let labels = spec.pointer("/selector/matchLabels").and_then(Value::as_object);
+    let labels = spec
+        .pointer("/selector/matchLabels")
+        .and_then(Value::as_object);
     let selects = labels.is_some_and(|labels| !labels.is_empty());
     match spec.get("portLevelMtls").is_some() && !selects {
         true => {
             let remedy = "add a selector: ports are those of a workload";
-            vec![Violation::new("portLevelMtls", "is set without a selector", remedy)]
+            vec![Violation::new(
+                "portLevelMtls",
+                "is set without a selector",
+                remedy,
+            )]
         }
         false => Vec::new(),
     }

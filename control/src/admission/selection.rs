@@ -56,8 +56,10 @@ fn one_selection(spec: &Value) -> Vec<Violation> {
         Some(Value::Array(items)) => !items.is_empty(),
         other => other.is_some(),
     };
-    let set: Vec<&str> =
-        ["selector", "targetRef", "targetRefs"].into_iter().filter(is_set).collect();
+    let set: Vec<&str> = ["selector", "targetRef", "targetRefs"]
+        .into_iter()
+        .filter(is_set)
+        .collect();
     match &set[..] {
         [first, .., last] => {
             let what = format!("is set beside {first}");
@@ -68,10 +70,22 @@ fn one_selection(spec: &Value) -> Vec<Violation> {
 }
 
 fn possible_target(target: &Value) -> Vec<Violation> {
-    let text = |field: &str| target.get(field).and_then(Value::as_str).unwrap_or_default();
+    let text = |field: &str| {
+        target
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     if !text("namespace").is_empty() {
-        let what = format!("is {}, but a policy is attached within its namespace", quoted(text("namespace")));
-        return vec![Violation::new("namespace", what, "remove it and move the policy there")];
+        let what = format!(
+            "is {}, but a policy is attached within its namespace",
+            quoted(text("namespace"))
+        );
+        return vec![Violation::new(
+            "namespace",
+            what,
+            "remove it and move the policy there",
+        )];
     }
     let group = match text("group") {
         "core" => "",
@@ -87,8 +101,15 @@ fn possible_target(target: &Value) -> Vec<Violation> {
     if is_possible || !malformed.is_empty() || text("kind").is_empty() {
         return malformed;
     }
-    let what = format!("is {}, to which no policy can be attached", name_of(group, text("kind")));
-    vec![Violation::new("kind", what, "use Service, ServiceEntry, Gateway or GatewayClass")]
+    let what = format!(
+        "is {}, to which no policy can be attached",
+        name_of(group, text("kind"))
+    );
+    vec![Violation::new(
+        "kind",
+        what,
+        "use Service, ServiceEntry, Gateway or GatewayClass",
+    )]
 }
 
 fn name_of(group: &str, kind: &str) -> String {

@@ -9,18 +9,32 @@ use crate::source::yaml;
 /// Judges the object `kind` with these parts; `name` and `apiVersion` are filled in.
 fn judge(case: &Value) -> Result<Admitted, Vec<Finding>> {
     let kind = case["kind"].as_str().unwrap();
-    let info = ["", "apps", "discovery.k8s.io", "gateway.networking.k8s.io", "security.istio.io"]
-        .into_iter()
-        .chain(["extensions.istio.io"])
-        .find_map(|group| kinds::find(group, kind))
-        .unwrap_or_else(|| panic!("{kind}"));
+    let info = [
+        "",
+        "apps",
+        "discovery.k8s.io",
+        "gateway.networking.k8s.io",
+        "security.istio.io",
+    ]
+    .into_iter()
+    .chain(["extensions.istio.io"])
+    .find_map(|group| kinds::find(group, kind))
+    .unwrap_or_else(|| panic!("{kind}"));
     let mut value = case.clone();
     let map = value.as_object_mut().unwrap();
     map.remove("expect");
-    map.entry("apiVersion").or_insert_with(|| info.api_version().into());
+    map.entry("apiVersion")
+        .or_insert_with(|| info.api_version().into());
     let metadata = map.entry("metadata").or_insert_with(|| json!({}));
-    metadata.as_object_mut().unwrap().entry("name").or_insert_with(|| json!("x"));
-    let document = Document { value: value.clone(), origin: Origin::default() };
+    metadata
+        .as_object_mut()
+        .unwrap()
+        .entry("name")
+        .or_insert_with(|| json!("x"));
+    let document = Document {
+        value: value.clone(),
+        origin: Origin::default(),
+    };
     let key = key_of(&document).unwrap();
     admit(&key, &document.origin, value, false)
 }
@@ -29,13 +43,21 @@ fn cases(file: &str, text: &str) -> Vec<Value> {
     let manifest = yaml::parse(&Arc::from(file), text);
     assert!(manifest.unreadable.is_empty(), "{:?}", manifest.unreadable);
     assert!(manifest.documents.len() > 20);
-    manifest.documents.into_iter().map(|document| document.value).collect()
+    manifest
+        .documents
+        .into_iter()
+        .map(|document| document.value)
+        .collect()
 }
 
 /// `FIELD: WHAT` of each finding.
 fn said(findings: &[Finding]) -> Vec<String> {
     let said = |finding: &Finding| {
-        format!("{}: {}", finding.field.as_deref().unwrap_or_default(), finding.what)
+        format!(
+            "{}: {}",
+            finding.field.as_deref().unwrap_or_default(),
+            finding.what
+        )
     };
     findings.iter().map(said).collect()
 }
@@ -50,7 +72,10 @@ fn what_an_api_server_refuses_is_refused_with_its_field() {
         };
         let found = judge(&case).map(|_| ()).err().unwrap_or_default();
         if said(&found) != expected {
-            wrong.push(format!("{case}\n  expected {expected:#?}\n  found {:#?}", said(&found)));
+            wrong.push(format!(
+                "{case}\n  expected {expected:#?}\n  found {:#?}",
+                said(&found)
+            ));
         }
         for finding in found {
             assert_eq!(finding.severity, Severity::Error);
@@ -77,8 +102,17 @@ fn every_rule_has_one_name_and_a_source() {
     for kind in kinds::all() {
         let mut names = BTreeSet::new();
         for check in kind.checks() {
-            assert!(names.insert((check.name, check.at)), "{} of {}", check.name, kind.kind);
-            assert!(!check.source.is_empty() && !check.at.is_empty(), "{}", check.name);
+            assert!(
+                names.insert((check.name, check.at)),
+                "{} of {}",
+                check.name,
+                kind.kind
+            );
+            assert!(
+                !check.source.is_empty() && !check.at.is_empty(),
+                "{}",
+                check.name
+            );
         }
     }
 }
@@ -105,7 +139,9 @@ spec:
     let document = &manifest.documents[0];
     let key = key_of(document).unwrap();
     let found = admit(&key, &document.origin, document.value.clone(), false).unwrap_err();
-    let [finding] = &found[..] else { panic!("{found:?}") };
+    let [finding] = &found[..] else {
+        panic!("{found:?}")
+    };
     assert_eq!(
         finding.to_string(),
         "shop.yaml:14 HTTPRoute default/reviews spec.rules[0].matches[1].path.value: \
@@ -118,22 +154,50 @@ spec:
 fn a_document_needs_a_version_a_kind_and_a_name() {
     for (value, expected) in [
         (json!([]), "is no object"),
-        (json!({"kind": "A", "metadata": {"name": "a"}}), "apiVersion: is required"),
-        (json!({"apiVersion": "v1", "metadata": {"name": "a"}}), "kind: is required"),
-        (json!({"apiVersion": "v1", "kind": "A"}), "metadata.name: is required"),
-        (json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": ""}}), "metadata.name: is required"),
-        (json!({"apiVersion": "v1", "kind": 3, "metadata": {"name": "a"}}), "kind: is required"),
+        (
+            json!({"kind": "A", "metadata": {"name": "a"}}),
+            "apiVersion: is required",
+        ),
+        (
+            json!({"apiVersion": "v1", "metadata": {"name": "a"}}),
+            "kind: is required",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "A"}),
+            "metadata.name: is required",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": ""}}),
+            "metadata.name: is required",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": 3, "metadata": {"name": "a"}}),
+            "kind: is required",
+        ),
     ] {
-        let finding = key_of(&Document { value, origin: Origin::default() }).unwrap_err();
+        let finding = key_of(&Document {
+            value,
+            origin: Origin::default(),
+        })
+        .unwrap_err();
         assert!(finding.to_string().starts_with(expected), "{finding}");
     }
 }
 
 #[test]
 fn an_object_without_namespace_is_in_the_default_one() {
-    let key = |value: Value| key_of(&Document { value, origin: Origin::default() }).unwrap();
+    let key = |value: Value| {
+        key_of(&Document {
+            value,
+            origin: Origin::default(),
+        })
+        .unwrap()
+    };
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}});
-    assert_eq!(key(service), Key::new(Kind::of("", "Service"), "default", "a"));
+    assert_eq!(
+        key(service),
+        Key::new(Kind::of("", "Service"), "default", "a")
+    );
     let node = json!({
         "apiVersion": "v1", "kind": "Node", "metadata": {"name": "a", "namespace": "b"},
     });
@@ -153,7 +217,10 @@ fn an_older_version_is_kept_in_the_stored_one() {
     let admitted = judge(&json!({
         "apiVersion": "security.istio.io/v1beta1", "kind": "PeerAuthentication",
     }));
-    assert_eq!(admitted.unwrap().value["apiVersion"], "security.istio.io/v1");
+    assert_eq!(
+        admitted.unwrap().value["apiVersion"],
+        "security.istio.io/v1"
+    );
 }
 
 #[test]
@@ -168,10 +235,16 @@ fn what_belongs_to_an_objects_life_is_not_for_its_author_to_say() {
         "spec": {"containers": [{"name": "a", "image": "b"}]},
         "status": {"podIP": "10.0.0.1"},
     });
-    let document = Document { value: value.clone(), origin: Origin::default() };
+    let document = Document {
+        value: value.clone(),
+        origin: Origin::default(),
+    };
     let key = key_of(&document).unwrap();
     let written = admit(&key, &document.origin, value.clone(), false).unwrap();
-    assert_eq!((written.uid, written.generation, written.status), (None, None, None));
+    assert_eq!(
+        (written.uid, written.generation, written.status),
+        (None, None, None)
+    );
     assert_eq!(written.created.unwrap().to_string(), "2026-01-01T00:00:00Z");
     assert_eq!(written.labels["app"], "a");
     assert_eq!(written.annotations["b"], "c");
@@ -185,12 +258,18 @@ fn what_belongs_to_an_objects_life_is_not_for_its_author_to_say() {
     assert_eq!(written.value.get("status"), None);
 
     let recorded = admit(&key, &document.origin, value, true).unwrap();
-    assert_eq!((recorded.uid.as_deref(), recorded.generation), (Some("u"), Some(7)));
+    assert_eq!(
+        (recorded.uid.as_deref(), recorded.generation),
+        (Some("u"), Some(7))
+    );
     assert_eq!(recorded.status, Some(json!({"podIP": "10.0.0.1"})));
     assert_eq!(recorded.value.get("status"), None);
     let pod = recorded.decoded.unwrap();
     let pod: &k8s_openapi::api::core::v1::Pod = pod.downcast_ref().unwrap();
-    assert_eq!(pod.status.as_ref().unwrap().pod_ip.as_deref(), Some("10.0.0.1"));
+    assert_eq!(
+        pod.status.as_ref().unwrap().pod_ip.as_deref(),
+        Some("10.0.0.1")
+    );
 }
 
 #[test]
@@ -198,7 +277,9 @@ fn a_field_nobody_knows_is_a_warning() {
     let admitted = judge(&json!({
         "kind": "Service", "spec": {"ports": [{"port": 80, "targetport": 8080}]},
     }));
-    let [warning] = &admitted.unwrap().warnings[..] else { panic!() };
+    let [warning] = &admitted.unwrap().warnings[..] else {
+        panic!()
+    };
     assert_eq!(
         warning.to_string(),
         "Service default/x spec.ports[0].targetport: is not a field of this kind, \
@@ -213,7 +294,10 @@ fn an_unknown_kind_is_kept_as_it_stands() {
         "apiVersion": "example.com/v7", "kind": "Thing", "metadata": {"name": "a"},
         "spec": {"x": null}, "data": [1], "status": {"y": 1},
     });
-    let document = Document { value: value.clone(), origin: Origin::default() };
+    let document = Document {
+        value: value.clone(),
+        origin: Origin::default(),
+    };
     let key = key_of(&document).unwrap();
     let admitted = admit(&key, &document.origin, value, false).unwrap();
     assert_eq!(

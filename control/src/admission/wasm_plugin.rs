@@ -18,8 +18,18 @@ pub(crate) const WASM_PLUGIN: &[Check] = &[
     COMPLETE_TARGET,
     POSSIBLE_TARGET,
     PLAIN_SELECTOR,
-    Check { name: "spec-is-there", at: &[""], rule: Rule::Has(&["spec"]), source: SOURCE },
-    Check { name: "url-is-there", at: &["spec"], rule: Rule::Has(&["url"]), source: SOURCE },
+    Check {
+        name: "spec-is-there",
+        at: &[""],
+        rule: Rule::Has(&["spec"]),
+        source: SOURCE,
+    },
+    Check {
+        name: "url-is-there",
+        at: &["spec"],
+        rule: Rule::Has(&["url"]),
+        source: SOURCE,
+    },
     Check {
         name: "url-is-not-empty",
         at: &["spec.url"],
@@ -156,9 +166,15 @@ pub(crate) const WASM_PLUGIN: &[Check] = &[
 
 /// No scheme means OCI.
 fn url_scheme(url: &Value) -> Vec<Violation> {
-    let Some(url) = url.as_str() else { return Vec::new() };
+    let Some(url) = url.as_str() else {
+        return Vec::new();
+    };
     let broken = |what: String| {
-        vec![Violation::new("", what, "use oci://, file://, http:// or https://")]
+        vec![Violation::new(
+            "",
+            what,
+            "use oci://, file://, http:// or https://",
+        )]
     };
     if url.contains(|c: char| c.is_whitespace() || c.is_control()) {
         return broken(format!("is {}, no URL", quoted(url)));
@@ -168,7 +184,11 @@ fn url_scheme(url: &Value) -> Vec<Violation> {
             broken(format!("is {}, which names no host", quoted(url)))
         }
         Some(("file", rest)) if !rest.starts_with('/') => {
-            vec![Violation::new("", "is no absolute path", "write file:///path/to/module.wasm")]
+            vec![Violation::new(
+                "",
+                "is no absolute path",
+                "write file:///path/to/module.wasm",
+            )]
         }
         None | Some(("http" | "https" | "oci" | "file", _)) => Vec::new(),
         Some((scheme, _)) => broken(format!("has the unknown scheme {}", quoted(scheme))),
@@ -191,7 +211,11 @@ fn host_has_no_value(variable: &Value) -> Vec<Violation> {
     match from_host && variable.get("value").is_some() {
         true => {
             let what = "is set, but the value comes from the host";
-            vec![Violation::new("value", what, "remove it or use valueFrom INLINE")]
+            vec![Violation::new(
+                "value",
+                what,
+                "remove it or use valueFrom INLINE",
+            )]
         }
         false => Vec::new(),
     }

@@ -67,12 +67,19 @@ impl Selection {
             },
         };
         let owned = |name| query.text(name).map(str::to_owned);
-        Ok(Self { kind, namespace: owned("namespace"), name: owned("name") })
+        Ok(Self {
+            kind,
+            namespace: owned("namespace"),
+            name: owned("name"),
+        })
     }
 
     fn takes(&self, key: &Key) -> bool {
         self.kind.as_ref().is_none_or(|kind| *kind == key.kind)
-            && self.namespace.as_deref().is_none_or(|namespace| *namespace == *key.namespace)
+            && self
+                .namespace
+                .as_deref()
+                .is_none_or(|namespace| *namespace == *key.namespace)
             && self.name.as_deref().is_none_or(|name| *name == *key.name)
     }
 
@@ -81,7 +88,9 @@ impl Selection {
             Some(kind) => Box::new(objects.of_kind(kind)),
             None => Box::new(objects.iter()),
         };
-        candidates.filter(|object| self.takes(&object.key)).collect()
+        candidates
+            .filter(|object| self.takes(&object.key))
+            .collect()
     }
 }
 
@@ -90,7 +99,11 @@ fn list_objects(objects: &Objects, uri: &Uri) -> Answer {
         Ok(selection) => selection,
         Err(answer) => return *answer,
     };
-    let items: Vec<Value> = selection.of(objects).into_iter().map(|o| o.to_json()).collect();
+    let items: Vec<Value> = selection
+        .of(objects)
+        .into_iter()
+        .map(|o| o.to_json())
+        .collect();
     let list = json!({
         "apiVersion": "v1",
         "kind": "List",
@@ -116,13 +129,31 @@ fn watch_objects(mut views: watch::Receiver<Objects>, uri: &Uri) -> Answer {
         Ok(selection) => selection,
         Err(answer) => return *answer,
     };
-    let waiting = selection.of(&now).into_iter().cloned().map(Change::Added).collect();
-    let follower = Follower { views, seen: now, selection, waiting, is_first: true };
+    let waiting = selection
+        .of(&now)
+        .into_iter()
+        .cloned()
+        .map(Change::Added)
+        .collect();
+    let follower = Follower {
+        views,
+        seen: now,
+        selection,
+        waiting,
+        is_first: true,
+    };
     let lines = stream::unfold(follower, |mut follower| async move {
         let lines = follower.next().await?;
-        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(lines))), follower))
+        Some((
+            Ok::<_, Infallible>(Frame::data(Bytes::from(lines))),
+            follower,
+        ))
     });
-    with_body(StatusCode::OK, "application/x-ndjson", StreamBody::new(lines).boxed())
+    with_body(
+        StatusCode::OK,
+        "application/x-ndjson",
+        StreamBody::new(lines).boxed(),
+    )
 }
 
 impl Follower {
@@ -133,21 +164,30 @@ impl Follower {
             self.views.changed().await.ok()?;
             let now = self.views.borrow_and_update().clone();
             let changes = now.changes_since(&self.seen).into_iter();
-            self.waiting.extend(changes.filter(|change| self.selection.takes(change.key())));
+            self.waiting
+                .extend(changes.filter(|change| self.selection.takes(change.key())));
             self.seen = now;
         }
         for _ in 0..CHANGES_A_FRAME {
-            let Some(change) = self.waiting.pop_front() else { break };
+            let Some(change) = self.waiting.pop_front() else {
+                break;
+            };
             let (kind, object) = match &change {
                 Change::Added(object) => ("ADDED", object),
                 Change::Modified { new, .. } => ("MODIFIED", new),
                 Change::Deleted(object) => ("DELETED", object),
             };
-            push_line(&mut lines, &json!({"type": kind, "object": object.to_json()}));
+            push_line(
+                &mut lines,
+                &json!({"type": kind, "object": object.to_json()}),
+            );
         }
         if self.waiting.is_empty() && std::mem::take(&mut self.is_first) {
             let metadata = json!({"resourceVersion": self.seen.revision().to_string()});
-            push_line(&mut lines, &json!({"type": "BOOKMARK", "object": {"metadata": metadata}}));
+            push_line(
+                &mut lines,
+                &json!({"type": "BOOKMARK", "object": {"metadata": metadata}}),
+            );
         }
         Some(lines)
     }

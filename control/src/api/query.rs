@@ -12,7 +12,11 @@ pub struct Query(BTreeMap<String, String>);
 impl Query {
     /// Reads `?name=value&…`.
     pub fn of(uri: &Uri) -> Self {
-        let pairs = uri.query().unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+        let pairs = uri
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .filter(|pair| !pair.is_empty());
         let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let pair = |pair: &str| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -23,7 +27,10 @@ impl Query {
 
     /// The parameter `name`; an empty one counts as missing.
     pub fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|text| !text.is_empty())
+        self.0
+            .get(name)
+            .map(String::as_str)
+            .filter(|text| !text.is_empty())
     }
 }
 
@@ -33,7 +40,9 @@ mod tests {
 
     #[test]
     fn parameters_are_decoded() {
-        let uri = "/objects?kind=http%52oute&name=&x&namespace=a%2Fb".parse().unwrap();
+        let uri = "/objects?kind=http%52oute&name=&x&namespace=a%2Fb"
+            .parse()
+            .unwrap();
         let query = Query::of(&uri);
         assert_eq!(query.text("kind"), Some("httpRoute"));
         assert_eq!(query.text("namespace"), Some("a/b"));

@@ -49,12 +49,20 @@ impl Server {
         let listener = UnixListener::bind(&draft)?;
         fs::set_permissions(&draft, Permissions::from_mode(0o600))?;
         fs::rename(&draft, path)?;
-        Ok(Self { listener, path: path.to_path_buf(), routes: Arc::new(routes) })
+        Ok(Self {
+            listener,
+            path: path.to_path_buf(),
+            routes: Arc::new(routes),
+        })
     }
 
     /// Serves until `stop` is done, then drops what is open and removes the file.
     pub async fn serve(self, stop: impl Future<Output = ()>) {
-        let Self { listener, path, routes } = self;
+        let Self {
+            listener,
+            path,
+            routes,
+        } = self;
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
         loop {

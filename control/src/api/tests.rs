@@ -49,11 +49,19 @@ impl Api {
         };
         tasks.spawn(keeper.run(stop()));
         tasks.spawn(server.serve(stop()));
-        Self { socket, handle, tasks, stops }
+        Self {
+            socket,
+            handle,
+            tasks,
+            stops,
+        }
     }
 
     async fn put(&self, documents: &[Value]) {
-        let document = |value: &Value| Document { value: value.clone(), origin: Origin::default() };
+        let document = |value: &Value| Document {
+            value: value.clone(),
+            origin: Origin::default(),
+        };
         let event = Event::Snapshot {
             scope: Scope::new(Root::Generated, "test"),
             documents: documents.iter().map(document).collect(),
@@ -62,13 +70,17 @@ impl Api {
         let mut views = self.handle.subscribe();
         views.mark_unchanged();
         self.handle.take(event).await.unwrap();
-        tokio::time::timeout(LIMIT, views.changed()).await.unwrap().unwrap();
+        tokio::time::timeout(LIMIT, views.changed())
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     async fn ask(&mut self, method: Method, path: &str, body: &str) -> Response<Incoming> {
         let stream = UnixStream::connect(&self.socket).await.unwrap();
-        let (mut sender, connection) =
-            http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) = http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream))
+            .await
+            .unwrap();
         self.tasks.spawn(async move { drop(connection.await) });
         let request = Request::builder()
             .method(method)
@@ -76,7 +88,10 @@ impl Api {
             .header(header::HOST, "control")
             .body(Full::from(body.to_owned()))
             .unwrap();
-        tokio::time::timeout(LIMIT, sender.send_request(request)).await.unwrap().unwrap()
+        tokio::time::timeout(LIMIT, sender.send_request(request))
+            .await
+            .unwrap()
+            .unwrap()
     }
 
     async fn get(&mut self, path: &str) -> (StatusCode, Value) {
@@ -104,18 +119,45 @@ fn config_map(namespace: &str, name: &str, x: u32) -> Value {
 
 fn names(list: &Value) -> Vec<String> {
     let items = list["items"].as_array().unwrap();
-    items.iter().map(|item| item["metadata"]["name"].as_str().unwrap().to_owned()).collect()
+    items
+        .iter()
+        .map(|item| item["metadata"]["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
 async fn objects_are_listed_by_kind_namespace_and_name() {
     let mut api = Api::start("list");
-    api.put(&[config_map("a", "one", 1), config_map("a", "two", 1), config_map("b", "one", 1)]).await;
+    api.put(&[
+        config_map("a", "one", 1),
+        config_map("a", "two", 1),
+        config_map("b", "one", 1),
+    ])
+    .await;
     let (status, all) = api.get("/objects?kind=cm").await;
-    assert_eq!((status, names(&all)), (StatusCode::OK, vec!["one".into(), "two".into(), "one".into()]));
-    assert_eq!(names(&api.get("/objects?kind=ConfigMap&namespace=a").await.1), ["one", "two"]);
-    assert_eq!(names(&api.get("/objects?kind=configmaps&namespace=b&name=one").await.1), ["one"]);
-    assert_eq!(names(&api.get("/objects?kind=configmaps&name=three").await.1), [""; 0]);
+    assert_eq!(
+        (status, names(&all)),
+        (
+            StatusCode::OK,
+            vec!["one".into(), "two".into(), "one".into()]
+        )
+    );
+    assert_eq!(
+        names(&api.get("/objects?kind=ConfigMap&namespace=a").await.1),
+        ["one", "two"]
+    );
+    assert_eq!(
+        names(
+            &api.get("/objects?kind=configmaps&namespace=b&name=one")
+                .await
+                .1
+        ),
+        ["one"]
+    );
+    assert_eq!(
+        names(&api.get("/objects?kind=configmaps&name=three").await.1),
+        [""; 0]
+    );
     let (status, said) = api.get("/objects?kind=nothing").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert_eq!(said, json!({"error": "no kind is called \"nothing\""}));
@@ -128,23 +170,37 @@ async fn objects_are_listed_by_kind_namespace_and_name() {
 #[tokio::test]
 async fn changes_are_followed_line_by_line() {
     let mut api = Api::start("watch");
-    api.put(&[config_map("a", "one", 1), config_map("b", "other", 1)]).await;
+    api.put(&[config_map("a", "one", 1), config_map("b", "other", 1)])
+        .await;
     let answer = api.ask(Method::GET, "/watch?kind=cm&namespace=a", "").await;
-    assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/x-ndjson");
+    assert_eq!(
+        answer.headers()[header::CONTENT_TYPE],
+        "application/x-ndjson"
+    );
     let mut body = answer.into_body();
     let mut told = String::new();
     let mut expect = Vec::new();
     for (documents, lines) in [
         (None, &["ADDED one", "BOOKMARK "][..]),
-        (Some(vec![config_map("a", "one", 2), config_map("b", "other", 2)]), &["MODIFIED one"]),
-        (Some(vec![config_map("a", "two", 1)]), &["DELETED one", "ADDED two"]),
+        (
+            Some(vec![config_map("a", "one", 2), config_map("b", "other", 2)]),
+            &["MODIFIED one"],
+        ),
+        (
+            Some(vec![config_map("a", "two", 1)]),
+            &["DELETED one", "ADDED two"],
+        ),
     ] {
         if let Some(documents) = documents {
             api.put(&documents).await;
         }
         expect.extend(lines.iter().map(|line| (*line).to_owned()));
         while told.lines().count() < expect.len() {
-            let frame = tokio::time::timeout(LIMIT, body.frame()).await.unwrap().unwrap().unwrap();
+            let frame = tokio::time::timeout(LIMIT, body.frame())
+                .await
+                .unwrap()
+                .unwrap()
+                .unwrap();
             told.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
         }
         let said: Vec<String> = told.lines().map(summary).collect();
@@ -155,7 +211,9 @@ async fn changes_are_followed_line_by_line() {
 
 fn summary(line: &str) -> String {
     let line: Value = serde_json::from_str(line).unwrap();
-    let name = line["object"]["metadata"]["name"].as_str().unwrap_or_default();
+    let name = line["object"]["metadata"]["name"]
+        .as_str()
+        .unwrap_or_default();
     format!("{} {name}", line["type"].as_str().unwrap())
 }
 
@@ -163,12 +221,16 @@ fn summary(line: &str) -> String {
 async fn findings_are_told() {
     let mut api = Api::start("findings");
     let mut changes = api.handle.board().subscribe();
-    api.put(&[config_map("a", "fine", 1), config_map("a", "Not_Fine", 1)]).await;
+    api.put(&[config_map("a", "fine", 1), config_map("a", "Not_Fine", 1)])
+        .await;
     changes.wait_for(|version| *version > 0).await.unwrap();
     let (status, findings) = api.get("/findings").await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(findings[0]["field"], "metadata.name");
-    assert_eq!(findings[0]["object"], json!({"kind": "ConfigMap", "namespace": "a", "name": "Not_Fine"}));
+    assert_eq!(
+        findings[0]["object"],
+        json!({"kind": "ConfigMap", "namespace": "a", "name": "Not_Fine"})
+    );
     let read: Vec<crate::finding::Finding> = serde_json::from_value(findings).unwrap();
     assert_eq!(read, api.handle.board().all());
     api.stop().await;
@@ -177,7 +239,10 @@ async fn findings_are_told() {
 #[tokio::test]
 async fn only_the_owner_can_open_the_socket() {
     let api = Api::start("mode");
-    assert_eq!(std::fs::metadata(&api.socket).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::metadata(&api.socket).unwrap().mode() & 0o777,
+        0o600
+    );
     api.stop().await;
 }
 
@@ -197,7 +262,10 @@ async fn other_paths_and_methods_are_refused_in_words() {
     let mut api = Api::start("errors");
     let (status, said) = api.get("/nothing").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert_eq!(said, json!({"error": "there is /echo, /findings, /objects, /watch"}));
+    assert_eq!(
+        said,
+        json!({"error": "there is /echo, /findings, /objects, /watch"})
+    );
     let answer = api.ask(Method::DELETE, "/objects", "").await;
     assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(answer.headers()[header::ALLOW], "GET");
@@ -210,7 +278,9 @@ async fn bodies_have_a_limit() {
     let answer = api.ask(Method::POST, "/echo", "hello").await;
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     assert_eq!(&body[..], b"\"hello\"");
-    let answer = api.ask(Method::POST, "/echo", &"x".repeat(MAX_BODY + 1)).await;
+    let answer = api
+        .ask(Method::POST, "/echo", &"x".repeat(MAX_BODY + 1))
+        .await;
     assert_eq!(answer.status(), StatusCode::PAYLOAD_TOO_LARGE);
     api.stop().await;
 }
@@ -219,11 +289,18 @@ async fn bodies_have_a_limit() {
 async fn no_body_is_no_error() {
     let mut api = Api::start("empty");
     let stream = UnixStream::connect(&api.socket).await.unwrap();
-    let (mut sender, connection) =
-        http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = http1::handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+        .await
+        .unwrap();
     api.tasks.spawn(async move { drop(connection.await) });
-    let request = Request::post("/echo").header(header::HOST, "x").body(Empty::new()).unwrap();
-    assert_eq!(sender.send_request(request).await.unwrap().status(), StatusCode::OK);
+    let request = Request::post("/echo")
+        .header(header::HOST, "x")
+        .body(Empty::new())
+        .unwrap();
+    assert_eq!(
+        sender.send_request(request).await.unwrap().status(),
+        StatusCode::OK
+    );
     drop(sender);
     api.stop().await;
 }

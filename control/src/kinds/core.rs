@@ -34,18 +34,27 @@ const fn networking(kind: &'static str, plural: &'static str) -> Info {
 }
 
 const fn rbac(kind: &'static str, plural: &'static str) -> Info {
-    Info::new("rbac.authorization.k8s.io", V1, kind, plural).without_generations().without_status()
+    Info::new("rbac.authorization.k8s.io", V1, kind, plural)
+        .without_generations()
+        .without_status()
 }
 
 const fn webhooks(kind: &'static str, plural: &'static str) -> Info {
-    Info::new("admissionregistration.k8s.io", V1, kind, plural).cluster_scoped().without_status()
+    Info::new("admissionregistration.k8s.io", V1, kind, plural)
+        .cluster_scoped()
+        .without_status()
 }
 
 const fn storage(kind: &'static str, plural: &'static str) -> Info {
-    Info::new("storage.k8s.io", V1, kind, plural).without_generations().cluster_scoped()
+    Info::new("storage.k8s.io", V1, kind, plural)
+        .without_generations()
+        .cluster_scoped()
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "a row of the table of kinds may have none")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a row of the table of kinds may have none"
+)]
 fn active() -> Option<Value> {
     Some(json!({"phase": "Active"}))
 }
@@ -57,7 +66,10 @@ pub(super) const KINDS: &[Info] = &[
         .decoded_as::<Namespace>()
         .with_defaults(defaults::namespace)
         .with_first_status(active),
-    core("Node", "nodes").short(&["no"]).cluster_scoped().decoded_as::<Node>(),
+    core("Node", "nodes")
+        .short(&["no"])
+        .cluster_scoped()
+        .decoded_as::<Node>(),
     core("ServiceAccount", "serviceaccounts")
         .short(&["sa"])
         .without_status()
@@ -87,8 +99,13 @@ pub(super) const KINDS: &[Info] = &[
         .cluster_scoped()
         .without_status()
         .decoded_as::<IPAddress>(),
-    core("ConfigMap", "configmaps").short(&["cm"]).without_status().decoded_as::<ConfigMap>(),
-    core("Secret", "secrets").without_status().decoded_as::<Secret>(),
+    core("ConfigMap", "configmaps")
+        .short(&["cm"])
+        .without_status()
+        .decoded_as::<ConfigMap>(),
+    core("Secret", "secrets")
+        .without_status()
+        .decoded_as::<Secret>(),
     apps("ReplicaSet", "replicasets")
         .short(&["rs"])
         .decoded_as::<ReplicaSet>()
@@ -104,44 +121,84 @@ pub(super) const KINDS: &[Info] = &[
         .decoded_as::<DaemonSet>()
         .with_defaults(defaults::pod_template)
         .checked_by(&[checks::WORKLOAD]),
-    batch("Job", "jobs").decoded_as::<Job>().with_defaults(defaults::pod_template),
+    batch("Job", "jobs")
+        .decoded_as::<Job>()
+        .with_defaults(defaults::pod_template),
     batch("CronJob", "cronjobs")
         .short(&["cj"])
         .decoded_as::<CronJob>()
         .with_defaults(defaults::cron_job),
-    apps("ControllerRevision", "controllerrevisions").without_generations().without_status(),
-    Info::new("autoscaling", V2, "HorizontalPodAutoscaler", "horizontalpodautoscalers")
-        .short(&["hpa"])
-        .without_generations(),
+    apps("ControllerRevision", "controllerrevisions")
+        .without_generations()
+        .without_status(),
+    Info::new(
+        "autoscaling",
+        V2,
+        "HorizontalPodAutoscaler",
+        "horizontalpodautoscalers",
+    )
+    .short(&["hpa"])
+    .without_generations(),
     Info::new("policy", V1, "PodDisruptionBudget", "poddisruptionbudgets").short(&["pdb"]),
-    core("Endpoints", "endpoints").short(&["ep"]).without_status(),
+    core("Endpoints", "endpoints")
+        .short(&["ep"])
+        .without_status(),
     core("Event", "events").short(&["ev"]).without_status(),
-    core("LimitRange", "limitranges").short(&["limits"]).without_status(),
-    core("PersistentVolume", "persistentvolumes").short(&["pv"]).cluster_scoped(),
+    core("LimitRange", "limitranges")
+        .short(&["limits"])
+        .without_status(),
+    core("PersistentVolume", "persistentvolumes")
+        .short(&["pv"])
+        .cluster_scoped(),
     core("PersistentVolumeClaim", "persistentvolumeclaims").short(&["pvc"]),
     core("PodTemplate", "podtemplates").without_status(),
     core("ReplicationController", "replicationcontrollers").short(&["rc"]),
     core("ResourceQuota", "resourcequotas").short(&["quota"]),
     networking("Ingress", "ingresses").short(&["ing"]),
-    networking("IngressClass", "ingressclasses").cluster_scoped().without_status(),
-    networking("NetworkPolicy", "networkpolicies").short(&["netpol"]).without_status(),
+    networking("IngressClass", "ingressclasses")
+        .cluster_scoped()
+        .without_status(),
+    networking("NetworkPolicy", "networkpolicies")
+        .short(&["netpol"])
+        .without_status(),
     networking("ServiceCIDR", "servicecidrs").cluster_scoped(),
     rbac("ClusterRole", "clusterroles").cluster_scoped(),
     rbac("ClusterRoleBinding", "clusterrolebindings").cluster_scoped(),
     rbac("Role", "roles"),
     rbac("RoleBinding", "rolebindings"),
-    webhooks("MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+    webhooks(
+        "MutatingWebhookConfiguration",
+        "mutatingwebhookconfigurations",
+    ),
     webhooks("ValidatingAdmissionPolicy", "validatingadmissionpolicies"),
-    webhooks("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings"),
-    webhooks("ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
-    Info::new("apiextensions.k8s.io", V1, "CustomResourceDefinition", "customresourcedefinitions")
-        .short(&["crd", "crds"])
-        .cluster_scoped(),
+    webhooks(
+        "ValidatingAdmissionPolicyBinding",
+        "validatingadmissionpolicybindings",
+    ),
+    webhooks(
+        "ValidatingWebhookConfiguration",
+        "validatingwebhookconfigurations",
+    ),
+    Info::new(
+        "apiextensions.k8s.io",
+        V1,
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+    )
+    .short(&["crd", "crds"])
+    .cluster_scoped(),
     Info::new("apiregistration.k8s.io", V1, "APIService", "apiservices").cluster_scoped(),
-    Info::new("certificates.k8s.io", V1, "CertificateSigningRequest", "certificatesigningrequests")
-        .short(&["csr"])
-        .cluster_scoped(),
-    Info::new("coordination.k8s.io", V1, "Lease", "leases").without_generations().without_status(),
+    Info::new(
+        "certificates.k8s.io",
+        V1,
+        "CertificateSigningRequest",
+        "certificatesigningrequests",
+    )
+    .short(&["csr"])
+    .cluster_scoped(),
+    Info::new("coordination.k8s.io", V1, "Lease", "leases")
+        .without_generations()
+        .without_status(),
     Info::new("node.k8s.io", V1, "RuntimeClass", "runtimeclasses").cluster_scoped(),
     Info::new("scheduling.k8s.io", V1, "PriorityClass", "priorityclasses")
         .short(&["pc"])

@@ -32,17 +32,22 @@ where
         serde_ignored::deserialize(tracked, |path| unknown.push(ignored_path(&path)));
     match decoded {
         Ok(typed) => Ok((Arc::new(typed), unknown)),
-        Err(error) => Err(mismatch(value, &error_path(&track.path()), &error.to_string())),
+        Err(error) => Err(mismatch(
+            value,
+            &error_path(&track.path()),
+            &error.to_string(),
+        )),
     }
 }
 
 fn error_path(path: &serde_path_to_error::Path) -> FieldPath {
     use serde_path_to_error::Segment as Seen;
-    path.iter().fold(FieldPath::root(), |path, segment| match segment {
-        Seen::Seq { index } => path.index(*index),
-        Seen::Map { key } => path.key(key),
-        Seen::Enum { .. } | Seen::Unknown => path,
-    })
+    path.iter()
+        .fold(FieldPath::root(), |path, segment| match segment {
+            Seen::Seq { index } => path.index(*index),
+            Seen::Map { key } => path.key(key),
+            Seen::Enum { .. } | Seen::Unknown => path,
+        })
 }
 
 fn ignored_path(path: &serde_ignored::Path<'_>) -> FieldPath {
@@ -60,31 +65,58 @@ fn ignored_path(path: &serde_ignored::Path<'_>) -> FieldPath {
 /// Words serde's message without the names of our types.
 fn mismatch(value: &Value, path: &FieldPath, message: &str) -> Mismatch {
     if let Some(name) = quoted_after(message, "missing field ") {
-        return Mismatch { field: path.key(name), what: "is required".to_owned(), remedy: "add it" };
+        return Mismatch {
+            field: path.key(name),
+            what: "is required".to_owned(),
+            remedy: "add it",
+        };
     }
     if let Some(name) = quoted_after(message, "unknown variant ") {
         // The value itself is not always the last step that was tracked.
         let field = holder_of(value, path, name);
-        let known = message.split_once("expected ").map_or("", |(_, known)| known);
+        let known = message
+            .split_once("expected ")
+            .map_or("", |(_, known)| known);
         let known = known.trim_start_matches("one of ").replace('`', "\"");
         let what = format!("is \"{name}\", must be one of {known}");
-        return Mismatch { field, what, remedy: "use one of them" };
+        return Mismatch {
+            field,
+            what,
+            remedy: "use one of them",
+        };
     }
-    let invalid =
-        message.strip_prefix("invalid type: ").or_else(|| message.strip_prefix("invalid value: "));
+    let invalid = message
+        .strip_prefix("invalid type: ")
+        .or_else(|| message.strip_prefix("invalid value: "));
     let Some((found, expected)) = invalid.and_then(|rest| rest.split_once(", expected ")) else {
         let what = format!("does not fit: {message}");
-        return Mismatch { field: path.clone(), what, remedy: "" };
+        return Mismatch {
+            field: path.clone(),
+            what,
+            remedy: "",
+        };
     };
     let (found, expected) = (found_word(found), expected_word(expected));
     // `version: 1` and `enabled: yes` are no strings in YAML.
     let is_unquoted = found.starts_with("the number") || found.starts_with("the boolean");
-    let remedy = if expected == "a string" && is_unquoted { "write it in quotes" } else { "" };
-    Mismatch { field: path.clone(), what: format!("is {found}, must be {expected}"), remedy }
+    let remedy = if expected == "a string" && is_unquoted {
+        "write it in quotes"
+    } else {
+        ""
+    };
+    Mismatch {
+        field: path.clone(),
+        what: format!("is {found}, must be {expected}"),
+        remedy,
+    }
 }
 
 fn quoted_after<'m>(message: &'m str, prefix: &str) -> Option<&'m str> {
-    message.strip_prefix(prefix)?.strip_prefix('`')?.split_once('`').map(|(name, _)| name)
+    message
+        .strip_prefix(prefix)?
+        .strip_prefix('`')?
+        .split_once('`')
+        .map(|(name, _)| name)
 }
 
 fn holder_of(value: &Value, path: &FieldPath, text: &str) -> FieldPath {
@@ -118,7 +150,9 @@ fn found_word(found: &str) -> String {
 /// `i32` → `a whole number`.
 fn expected_word(expected: &str) -> String {
     let word = expected.trim();
-    let numbers = ["i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "usize"];
+    let numbers = [
+        "i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "usize",
+    ];
     match word {
         _ if numbers.contains(&word) => "a whole number".to_owned(),
         "f32" | "f64" => "a number".to_owned(),

@@ -37,13 +37,24 @@ pub(super) const KINDS: &[Info] = &[
     row(STABLE, "HTTPRoute", "httproutes")
         .decoded_as::<HttpRoute>()
         .with_defaults(defaults::http_route)
-        .checked_by(&[checks::ROUTE, http_route::HTTP_ROUTE, http_filter::HTTP_FILTER]),
+        .checked_by(&[
+            checks::ROUTE,
+            http_route::HTTP_ROUTE,
+            http_filter::HTTP_FILTER,
+        ]),
     row(&["v1"], "GRPCRoute", "grpcroutes"),
     row(&["v1", "v1alpha2"], "TCPRoute", "tcproutes"),
     row(&["v1", "v1alpha2", "v1alpha3"], "TLSRoute", "tlsroutes"),
     row(&["v1", "v1alpha2"], "UDPRoute", "udproutes"),
-    row(STABLE, "ReferenceGrant", "referencegrants").short(&["refgrant"]).without_status(),
-    row(&["v1", "v1alpha3"], "BackendTLSPolicy", "backendtlspolicies").short(&["btlspolicy"]),
+    row(STABLE, "ReferenceGrant", "referencegrants")
+        .short(&["refgrant"])
+        .without_status(),
+    row(
+        &["v1", "v1alpha3"],
+        "BackendTLSPolicy",
+        "backendtlspolicies",
+    )
+    .short(&["btlspolicy"]),
     row(&["v1"], "ListenerSet", "listenersets").short(&["lset"]),
     trial("XBackend", "xbackends"),
     trial("XBackendTrafficPolicy", "xbackendtrafficpolicies").short(&["xbtrafficpolicy"]),

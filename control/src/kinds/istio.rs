@@ -45,8 +45,23 @@ pub(super) const KINDS: &[Info] = &[
     networking("VirtualService", "virtualservices").short(&["vs"]),
     networking("WorkloadEntry", "workloadentries").short(&["we"]),
     networking("WorkloadGroup", "workloadgroups").short(&["wg"]),
-    Info::new("networking.istio.io", &["v1alpha3"], "EnvoyFilter", "envoyfilters"),
-    Info::new("networking.istio.io", &["v1beta1"], "ProxyConfig", "proxyconfigs"),
-    Info::new("telemetry.istio.io", &["v1", "v1alpha1"], "Telemetry", "telemetries")
-        .short(&["telemetry"]),
+    Info::new(
+        "networking.istio.io",
+        &["v1alpha3"],
+        "EnvoyFilter",
+        "envoyfilters",
+    ),
+    Info::new(
+        "networking.istio.io",
+        &["v1beta1"],
+        "ProxyConfig",
+        "proxyconfigs",
+    ),
+    Info::new(
+        "telemetry.istio.io",
+        &["v1", "v1alpha1"],
+        "Telemetry",
+        "telemetries",
+    )
+    .short(&["telemetry"]),
 ];

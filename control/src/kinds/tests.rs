@@ -16,17 +16,38 @@ fn a_kind_is_found_by_every_name_kubectl_takes() {
     for (names, kind) in [
         (&["pod", "pods", "po", "Pod", "PODS"][..], "Pod."),
         (&["svc", "Service", "services"], "Service."),
-        (&["deploy", "deployments.apps", "Deployment.v1.apps"], "Deployment.apps"),
+        (
+            &["deploy", "deployments.apps", "Deployment.v1.apps"],
+            "Deployment.apps",
+        ),
         (&["ns", "namespaces"], "Namespace."),
         (&["sa", "serviceAccount"], "ServiceAccount."),
-        (&["endpointslices", "EndpointSlice"], "EndpointSlice.discovery.k8s.io"),
-        (&["httproute", "HTTPRoutes"], "HTTPRoute.gateway.networking.k8s.io"),
-        (&["gateway", "gtw", "gateways"], "Gateway.gateway.networking.k8s.io"),
-        (&["gw", "gateways.networking.istio.io"], "Gateway.networking.istio.io"),
+        (
+            &["endpointslices", "EndpointSlice"],
+            "EndpointSlice.discovery.k8s.io",
+        ),
+        (
+            &["httproute", "HTTPRoutes"],
+            "HTTPRoute.gateway.networking.k8s.io",
+        ),
+        (
+            &["gateway", "gtw", "gateways"],
+            "Gateway.gateway.networking.k8s.io",
+        ),
+        (
+            &["gw", "gateways.networking.istio.io"],
+            "Gateway.networking.istio.io",
+        ),
         (&["gc"], "GatewayClass.gateway.networking.k8s.io"),
-        (&["ap", "authorizationpolicies"], "AuthorizationPolicy.security.istio.io"),
+        (
+            &["ap", "authorizationpolicies"],
+            "AuthorizationPolicy.security.istio.io",
+        ),
         (&["pa"], "PeerAuthentication.security.istio.io"),
-        (&["wasmplugin", "WasmPlugins.extensions.istio.io"], "WasmPlugin.extensions.istio.io"),
+        (
+            &["wasmplugin", "WasmPlugins.extensions.istio.io"],
+            "WasmPlugin.extensions.istio.io",
+        ),
         (&["telemetry"], "Telemetry.telemetry.istio.io"),
         (&["ip"], "IPAddress.networking.k8s.io"),
     ] {
@@ -63,7 +84,11 @@ fn an_unknown_kind_is_found_by_its_plural_once_there_is_one() {
         ("widgets.v1.example.com", "Widget"),
     ] {
         let found = lookup(name, store.objects()).unwrap_or_else(|| panic!("{name}"));
-        assert_eq!((found.name(), found.group()), (kind, "example.com"), "{name}");
+        assert_eq!(
+            (found.name(), found.group()),
+            (kind, "example.com"),
+            "{name}"
+        );
     }
     assert_eq!(lookup("widgets.other.com", store.objects()), None);
 }
@@ -72,7 +97,12 @@ fn an_unknown_kind_is_found_by_its_plural_once_there_is_one() {
 fn no_two_rows_describe_one_kind() {
     let mut seen = BTreeSet::new();
     for info in all() {
-        assert!(seen.insert((info.group, info.kind)), "{} of {}", info.kind, info.group);
+        assert!(
+            seen.insert((info.group, info.kind)),
+            "{} of {}",
+            info.kind,
+            info.group
+        );
         assert_eq!(info.plural, info.plural.to_lowercase());
         assert!(!info.versions.is_empty());
     }
@@ -97,7 +127,10 @@ fn the_typed_form_of_a_row_is_that_of_its_kind() {
         let (typed, unknown) = info.decode(&value).unwrap().unwrap();
         assert!(typed.downcast_ref::<T>().is_some(), "{kind}");
         let unknown: Vec<String> = unknown.iter().map(ToString::to_string).collect();
-        assert!(unknown.iter().all(|f| f == "apiVersion" || f == "kind"), "{kind}: {unknown:?}");
+        assert!(
+            unknown.iter().all(|f| f == "apiVersion" || f == "kind"),
+            "{kind}: {unknown:?}"
+        );
     }
     use k8s_openapi::api::{apps, batch, core, discovery, networking};
     let (none, empty) = (Value::Null, json!({}));

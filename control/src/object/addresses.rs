@@ -43,8 +43,12 @@ impl Addresses {
             changed.push(service);
         }
         if let Some((service, address)) = now {
-            self.of_service.entry(service.clone()).or_default().insert(address);
-            self.allocations.insert(key.clone(), (service.clone(), address));
+            self.of_service
+                .entry(service.clone())
+                .or_default()
+                .insert(address);
+            self.allocations
+                .insert(key.clone(), (service.clone(), address));
             changed.push(service);
         }
         changed
@@ -52,18 +56,27 @@ impl Addresses {
 
     /// Gives a Service that has no address of its own the allocated ones.
     pub(super) fn fill(&self, key: &Key, value: &mut Value) {
-        let Some(addresses) = self.of_service.get(key) else { return };
-        let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else { return };
+        let Some(addresses) = self.of_service.get(key) else {
+            return;
+        };
+        let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut) else {
+            return;
+        };
         let is_alias = spec.get("type").and_then(Value::as_str) == Some("ExternalName");
         let has_own = |spec: &Map<String, Value>| {
-            spec.get("clusterIP").and_then(Value::as_str).is_some_and(|ip| !ip.is_empty())
+            spec.get("clusterIP")
+                .and_then(Value::as_str)
+                .is_some_and(|ip| !ip.is_empty())
         };
         if is_alias || has_own(spec) {
             return;
         }
         let first_of = |is_v4: bool| addresses.iter().find(|address| address.is_ipv4() == is_v4);
-        let texts: Vec<String> =
-            [first_of(true), first_of(false)].into_iter().flatten().map(IpAddr::to_string).collect();
+        let texts: Vec<String> = [first_of(true), first_of(false)]
+            .into_iter()
+            .flatten()
+            .map(IpAddr::to_string)
+            .collect();
         spec.insert("clusterIP".to_owned(), json!(texts.first()));
         spec.insert("clusterIPs".to_owned(), json!(texts));
     }

@@ -19,13 +19,20 @@ pub(super) const DEFAULT_NAMESPACE: &str = "default";
 const NAMESPACE: Kind = Kind::of("", "Namespace");
 
 fn document(value: serde_json::Value) -> Document {
-    Document { value, origin: Origin::default() }
+    Document {
+        value,
+        origin: Origin::default(),
+    }
 }
 
 /// The classes.
 pub(super) fn classes() -> impl Iterator<Item = (Key, Document)> {
     CLASSES.into_iter().map(|(name, controller)| {
-        let key = Key::new(Kind::of("gateway.networking.k8s.io", "GatewayClass"), "", name);
+        let key = Key::new(
+            Kind::of("gateway.networking.k8s.io", "GatewayClass"),
+            "",
+            name,
+        );
         let value = json!({
             "apiVersion": "gateway.networking.k8s.io/v1",
             "kind": "GatewayClass",
@@ -50,7 +57,10 @@ pub(super) fn of_namespace(namespace: &str) -> [(Key, Document); 2] {
     });
     [
         (Key::new(NAMESPACE, "", namespace), document(itself)),
-        (Key::new(Kind::of("", "ServiceAccount"), namespace, "default"), document(account)),
+        (
+            Key::new(Kind::of("", "ServiceAccount"), namespace, "default"),
+            document(account),
+        ),
     ]
 }
 

@@ -42,18 +42,27 @@ impl Catalog {
 
     /// Puts one document into `scope`.
     pub(super) fn put(&mut self, scope: &Scope, key: Key, document: Arc<Document>) {
-        let is_new = self.holders.entry(key.clone()).or_default().insert(scope.clone());
+        let is_new = self
+            .holders
+            .entry(key.clone())
+            .or_default()
+            .insert(scope.clone());
         if is_new && scope.root != Root::Builtin {
             if let Some(namespace) = namespace_of(&key) {
                 *self.namespaces.entry(namespace.into()).or_default() += 1;
             }
         }
-        self.scopes.entry(scope.clone()).or_default().insert(key, document);
+        self.scopes
+            .entry(scope.clone())
+            .or_default()
+            .insert(key, document);
     }
 
     /// Takes one document out of `scope`.
     pub(super) fn remove(&mut self, scope: &Scope, key: &Key) {
-        let Some(documents) = self.scopes.get_mut(scope) else { return };
+        let Some(documents) = self.scopes.get_mut(scope) else {
+            return;
+        };
         if documents.remove(key).is_none() {
             return;
         }
@@ -93,17 +102,31 @@ impl Catalog {
     pub(super) fn scopes_of(&self, root: &Root) -> Vec<Scope> {
         let first = Scope::new(root.clone(), "");
         let scopes = self.scopes.range(first..).map(|(scope, _)| scope);
-        scopes.take_while(|scope| scope.root == *root).cloned().collect()
+        scopes
+            .take_while(|scope| scope.root == *root)
+            .cloned()
+            .collect()
     }
 
     /// The keys that `scope` holds.
     pub(super) fn keys_of(&self, scope: &Scope) -> Vec<Key> {
-        self.scopes.get(scope).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+        self.scopes
+            .get(scope)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+            .cloned()
+            .collect()
     }
 
     /// The documents named `key`, the one that counts first.
     pub(super) fn holders(&self, key: &Key) -> Vec<(Scope, Arc<Document>)> {
-        let document = |scope: &Scope| Some((scope.clone(), self.scopes.get(scope)?.get(key)?.clone()));
-        self.holders.get(key).into_iter().flatten().filter_map(document).collect()
+        let document =
+            |scope: &Scope| Some((scope.clone(), self.scopes.get(scope)?.get(key)?.clone()));
+        self.holders
+            .get(key)
+            .into_iter()
+            .flatten()
+            .filter_map(document)
+            .collect()
     }
 }

@@ -202,10 +202,13 @@ fn walk_mut(node: &mut Value, steps: &[Step<'_>], change: &mut dyn FnMut(&mut Va
             }
         }
         (Step::Items, Value::Array(items)) => {
-            items.iter_mut().for_each(|child| walk_mut(child, rest, change));
+            items
+                .iter_mut()
+                .for_each(|child| walk_mut(child, rest, change));
         }
         (Step::Values, Value::Object(map)) => {
-            map.values_mut().for_each(|child| walk_mut(child, rest, change));
+            map.values_mut()
+                .for_each(|child| walk_mut(child, rest, change));
         }
         _ => {}
     }
@@ -228,7 +231,11 @@ fn steps(pattern: &str) -> Vec<Step<'_>> {
         }
         while !marks.is_empty() {
             (rest, marks) = marks.split_at(marks.len().min(2));
-            steps.push(if rest == "{}" { Step::Values } else { Step::Items });
+            steps.push(if rest == "{}" {
+                Step::Values
+            } else {
+                Step::Items
+            });
         }
     }
     steps

@@ -83,8 +83,16 @@ impl Keeper {
             synced: synced.subscribe(),
             board: board.clone(),
         };
-        let keeper =
-            Self { store, orders, view, synced, board, file, saving: None, save_at: None };
+        let keeper = Self {
+            store,
+            orders,
+            view,
+            synced,
+            board,
+            file,
+            saving: None,
+            save_at: None,
+        };
         (keeper, handle)
     }
 
@@ -133,16 +141,20 @@ impl Keeper {
             self.view.send_replace(self.store.objects().clone());
         }
         if self.store.objects().revision() != before && self.file.is_some() {
-            self.save_at.get_or_insert_with(|| Instant::now() + SAVE_DELAY);
+            self.save_at
+                .get_or_insert_with(|| Instant::now() + SAVE_DELAY);
         }
         self.board.set(SECTION, self.store.findings());
         if self.store.is_synced() {
-            self.synced.send_if_modified(|synced| !std::mem::replace(synced, true));
+            self.synced
+                .send_if_modified(|synced| !std::mem::replace(synced, true));
         }
     }
 
     fn begin_save(&mut self) {
-        let Some(file) = self.file.clone() else { return };
+        let Some(file) = self.file.clone() else {
+            return;
+        };
         if self.saving.is_some() {
             // The file is being written; what changed since then is saved next time.
             self.save_at = Some(Instant::now() + SAVE_DELAY);
@@ -171,7 +183,9 @@ async fn sleep_until(at: Option<Instant>) {
 /// Waits for the write that is under way, for ever if there is none.
 async fn finished(saving: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
     match saving {
-        Some(saving) => saving.await.unwrap_or_else(|panic| Err(io::Error::other(panic))),
+        Some(saving) => saving
+            .await
+            .unwrap_or_else(|panic| Err(io::Error::other(panic))),
         None => std::future::pending().await,
     }
 }
@@ -182,7 +196,10 @@ impl Handle {
     /// # Errors
     /// The keeper has ended.
     pub async fn take(&self, event: Event) -> Result<(), Closed> {
-        self.orders.send(Order::Take(event)).await.map_err(|_| Closed)
+        self.orders
+            .send(Order::Take(event))
+            .await
+            .map_err(|_| Closed)
     }
 
     /// As [`Handle::take`], for threads outside the runtime.
@@ -190,7 +207,9 @@ impl Handle {
     /// # Errors
     /// The keeper has ended.
     pub fn take_blocking(&self, event: Event) -> Result<(), Closed> {
-        self.orders.blocking_send(Order::Take(event)).map_err(|_| Closed)
+        self.orders
+            .blocking_send(Order::Take(event))
+            .map_err(|_| Closed)
     }
 
     /// Sets the statuses of objects; an object that is gone by then is passed over.
@@ -198,7 +217,10 @@ impl Handle {
     /// # Errors
     /// The keeper has ended.
     pub async fn set_statuses(&self, statuses: Vec<(Key, Option<Value>)>) -> Result<(), Closed> {
-        self.orders.send(Order::SetStatuses(statuses)).await.map_err(|_| Closed)
+        self.orders
+            .send(Order::SetStatuses(statuses))
+            .await
+            .map_err(|_| Closed)
     }
 
     /// All objects as they are now.
@@ -217,7 +239,12 @@ impl Handle {
     /// # Errors
     /// The keeper has ended before.
     pub async fn synced(&self) -> Result<(), Closed> {
-        self.synced.clone().wait_for(|synced| *synced).await.map(drop).map_err(|_| Closed)
+        self.synced
+            .clone()
+            .wait_for(|synced| *synced)
+            .await
+            .map(drop)
+            .map_err(|_| Closed)
     }
 
     /// The list of all findings.

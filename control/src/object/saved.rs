@@ -65,14 +65,22 @@ impl From<&Root> for SavedRoot {
 impl SavedScope {
     /// The scope, if its root is still one of `roots`.
     pub(super) fn find(&self, roots: &[Root]) -> Option<Scope> {
-        let root = roots.iter().find(|root| SavedRoot::from(*root) == self.root)?;
-        Some(Scope { root: root.clone(), name: self.name.clone() })
+        let root = roots
+            .iter()
+            .find(|root| SavedRoot::from(*root) == self.root)?;
+        Some(Scope {
+            root: root.clone(),
+            name: self.name.clone(),
+        })
     }
 }
 
 impl From<&Scope> for SavedScope {
     fn from(scope: &Scope) -> Self {
-        Self { root: SavedRoot::from(&scope.root), name: scope.name.clone() }
+        Self {
+            root: SavedRoot::from(&scope.root),
+            name: scope.name.clone(),
+        }
     }
 }
 
@@ -100,10 +108,19 @@ impl SavedObject {
 
     /// The object as its source would give it.
     pub(super) fn document(&self) -> Document {
-        let start = Position { line: self.line, column: 0 };
+        let start = Position {
+            line: self.line,
+            column: 0,
+        };
         let lines = LineTable::starting_at(start);
-        let origin = Origin { file: self.file.clone(), lines };
-        Document { value: self.value.as_ref().clone(), origin }
+        let origin = Origin {
+            file: self.file.clone(),
+            lines,
+        };
+        Document {
+            value: self.value.as_ref().clone(),
+            origin,
+        }
     }
 }
 
@@ -114,7 +131,10 @@ impl Saved {
         objects: &Objects,
         scope_of: impl Fn(&Key) -> Option<Scope>,
     ) -> Self {
-        let age = |(scope, since): (&Scope, &Timestamp)| Age { scope: scope.into(), since: *since };
+        let age = |(scope, since): (&Scope, &Timestamp)| Age {
+            scope: scope.into(),
+            since: *since,
+        };
         let objects = objects.iter().map(|object| SavedObject {
             scope: scope_of(&object.key).as_ref().map(SavedScope::from),
             file: object.origin.file.clone(),
@@ -159,7 +179,12 @@ impl Saved {
         let text = serde_json::to_vec(self)?;
         let draft = file.with_extension("json.new");
         let mut options = std::fs::OpenOptions::new();
-        let mut writer = options.write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+        let mut writer = options
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&draft)?;
         writer.write_all(&text)?;
         writer.sync_all()?;
         std::fs::rename(&draft, file)

@@ -68,7 +68,9 @@ impl Store {
         let mut touched = BTreeSet::new();
         for (key, object) in saved.objects.into_iter().filter_map(SavedObject::keyed) {
             if let Some(scope) = object.scope.as_ref().and_then(|scope| scope.find(roots)) {
-                store.catalog.put(&scope, key.clone(), Arc::new(object.document()));
+                store
+                    .catalog
+                    .put(&scope, key.clone(), Arc::new(object.document()));
                 touched.insert(key.clone());
             }
             store.former.insert(key, object);
@@ -86,7 +88,13 @@ impl Store {
 
     /// What is to be kept for a restart.
     pub fn save(&self) -> Saved {
-        let scope_of = |key: &Key| self.catalog.holders(key).into_iter().next().map(|(scope, _)| scope);
+        let scope_of = |key: &Key| {
+            self.catalog
+                .holders(key)
+                .into_iter()
+                .next()
+                .map(|(scope, _)| scope)
+        };
         Saved::new(self.revision, &self.ages, &self.view, scope_of)
     }
 
@@ -94,9 +102,11 @@ impl Store {
     pub fn apply(&mut self, event: Event, now: Timestamp) -> BTreeSet<Key> {
         let now = whole_seconds(now);
         let touched = match event {
-            Event::Snapshot { scope, documents, unreadable } => {
-                self.take_snapshot(&scope, documents, unreadable, now)
-            }
+            Event::Snapshot {
+                scope,
+                documents,
+                unreadable,
+            } => self.take_snapshot(&scope, documents, unreadable, now),
             Event::Applied { scope, document } => match admission::key_of(&document) {
                 Ok(key) => {
                     self.ages.entry(scope.clone()).or_insert(now);
@@ -114,12 +124,18 @@ impl Store {
             }
             Event::Scopes { root, names } => {
                 let known = self.catalog.scopes_of(&root).into_iter();
-                let unreadable = self.unreadable.keys().filter(|scope| scope.root == root).cloned();
-                let gone: BTreeSet<Scope> =
-                    known.chain(unreadable).filter(|scope| !names.contains(&scope.name)).collect();
-                let gone = gone.into_iter().map(|scope| {
-                    self.take_snapshot(&scope, Vec::new(), Vec::new(), now)
-                });
+                let unreadable = self
+                    .unreadable
+                    .keys()
+                    .filter(|scope| scope.root == root)
+                    .cloned();
+                let gone: BTreeSet<Scope> = known
+                    .chain(unreadable)
+                    .filter(|scope| !names.contains(&scope.name))
+                    .collect();
+                let gone = gone
+                    .into_iter()
+                    .map(|scope| self.take_snapshot(&scope, Vec::new(), Vec::new(), now));
                 gone.flatten().collect()
             }
             Event::Trouble { root, findings } => {
@@ -142,13 +158,22 @@ impl Store {
     /// Sets the status of an object; whether that changed anything. Only the part of control that
     /// owns the status of a kind does this.
     pub fn set_status(&mut self, key: &Key, status: Option<Value>) -> bool {
-        let Some(old) = self.view.find(key) else { return false };
+        let Some(old) = self.view.find(key) else {
+            return false;
+        };
         if old.status.as_deref() == status.as_ref() {
             return false;
         }
         self.revision += 1;
-        let life = Life { version: self.revision, ..old.life.clone() };
-        let object = Object { status: status.map(Arc::new), life, ..old.as_ref().clone() };
+        let life = Life {
+            version: self.revision,
+            ..old.life.clone()
+        };
+        let object = Object {
+            status: status.map(Arc::new),
+            life,
+            ..old.as_ref().clone()
+        };
         self.view.insert(Arc::new(object));
         true
     }
@@ -167,7 +192,13 @@ impl Store {
     pub fn findings(&self) -> Vec<Finding> {
         let scopes = self.unreadable.values().flatten();
         let objects = self.judged.values().flatten();
-        self.trouble.values().flatten().chain(scopes).chain(objects).cloned().collect()
+        self.trouble
+            .values()
+            .flatten()
+            .chain(scopes)
+            .chain(objects)
+            .cloned()
+            .collect()
     }
 
     fn take_snapshot(
@@ -212,7 +243,10 @@ impl Store {
         let mut done = BTreeSet::new();
         while let Some(key) = open.pop() {
             self.judge(&key, now);
-            open.extend(self.addresses.note(&key, self.view.find(&key).map(Arc::as_ref)));
+            open.extend(
+                self.addresses
+                    .note(&key, self.view.find(&key).map(Arc::as_ref)),
+            );
             open.extend(self.settle_namespace(&key));
             done.insert(key);
         }
@@ -221,12 +255,18 @@ impl Store {
 
     /// A namespace exists, with its default account, while any object needs it.
     fn settle_namespace(&mut self, key: &Key) -> Vec<Key> {
-        let Some(namespace) = builtin::namespace_of(key) else { return Vec::new() };
+        let Some(namespace) = builtin::namespace_of(key) else {
+            return Vec::new();
+        };
         let is_needed = self.catalog.needs(namespace) || namespace == builtin::DEFAULT_NAMESPACE;
         let scope = builtin_scope();
         let mut touched = Vec::new();
         for (key, document) in builtin::of_namespace(namespace) {
-            let is_there = self.catalog.holders(&key).iter().any(|(holder, _)| *holder == scope);
+            let is_there = self
+                .catalog
+                .holders(&key)
+                .iter()
+                .any(|(holder, _)| *holder == scope);
             match (is_needed, is_there) {
                 (true, false) => self.catalog.put(&scope, key.clone(), Arc::new(document)),
                 (false, true) => self.catalog.remove(&scope, &key),
@@ -252,7 +292,12 @@ impl Store {
                 let hide = |(_, other): &(Scope, Arc<Document>)| {
                     hidden(key, &other.origin, &document.origin)
                 };
-                findings.extend(others.iter().filter(|(o, _)| o.root.is_authored()).map(hide));
+                findings.extend(
+                    others
+                        .iter()
+                        .filter(|(o, _)| o.root.is_authored())
+                        .map(hide),
+                );
                 let mut value = document.value.clone();
                 self.addresses.fill(key, &mut value);
                 match admission::admit(key, &document.origin, value, scope.root.is_recorded()) {
@@ -260,7 +305,9 @@ impl Store {
                         findings.append(&mut admitted.warnings);
                         self.put(key, admitted, &document.origin, scope, now);
                     }
-                    Err(broken) => findings.extend(broken.into_iter().map(|f| self.refused(key, f))),
+                    Err(broken) => {
+                        findings.extend(broken.into_iter().map(|f| self.refused(key, f)))
+                    }
                 }
             }
         }
@@ -276,7 +323,10 @@ impl Store {
             Some(_) => "the object is refused and its last good version stays in effect",
             None => "the object is refused and has no effect",
         };
-        Finding { effect: effect.to_owned(), ..finding }
+        Finding {
+            effect: effect.to_owned(),
+            ..finding
+        }
     }
 
     fn put(&mut self, key: &Key, new: Admitted, origin: &Origin, scope: &Scope, now: Timestamp) {
@@ -284,9 +334,11 @@ impl Store {
         let former = self.former.remove(key);
         let (life_before, value_before, status_before) = match (&old, &former) {
             (Some(old), _) => (Some(&old.life), Some(&old.value), old.status.clone()),
-            (None, Some(former)) => {
-                (Some(&former.life), Some(&former.value), former.status.clone())
-            }
+            (None, Some(former)) => (
+                Some(&former.life),
+                Some(&former.value),
+                former.status.clone(),
+            ),
             (None, None) => (None, None, None),
         };
         let age = self.ages.get(scope).copied().unwrap_or(now);
@@ -307,10 +359,15 @@ impl Store {
                 .or_else(|| life_before.map(|life| life.uid.clone()))
                 .unwrap_or_else(|| Uuid::new_v4().to_string().into()),
             generation,
-            created: new.created.or(life_before.map(|life| life.created)).unwrap_or(age),
+            created: new
+                .created
+                .or(life_before.map(|life| life.created))
+                .unwrap_or(age),
             version: life_before.map_or(0, |life| life.version),
         };
-        let is_same = old.as_ref().map_or(former.is_some(), |old| old.status == status)
+        let is_same = old
+            .as_ref()
+            .map_or(former.is_some(), |old| old.status == status)
             && life_before == Some(&life)
             && value_before.is_some_and(|old| **old == new.value);
         if !is_same {
@@ -336,7 +393,9 @@ fn builtin_scope() -> Scope {
 
 /// Times of objects have whole seconds.
 fn whole_seconds(time: Timestamp) -> Timestamp {
-    let whole = TimestampRound::new().smallest(Unit::Second).mode(RoundMode::Trunc);
+    let whole = TimestampRound::new()
+        .smallest(Unit::Second)
+        .mode(RoundMode::Trunc);
     time.round(whole).unwrap_or(time)
 }
 

@@ -101,7 +101,9 @@ impl Objects {
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
         let first = Key::new(kind.clone(), namespace, "");
         let (kind, namespace) = (first.kind.clone(), first.namespace.clone());
-        self.from(first, move |key| key.kind == kind && key.namespace == namespace)
+        self.from(first, move |key| {
+            key.kind == kind && key.namespace == namespace
+        })
     }
 
     /// The objects of the kind that `T` decodes, with their typed form.
@@ -119,9 +121,10 @@ impl Objects {
         let change = |item: DiffItem<'_, '_, Key, Version>| match item {
             DiffItem::Add(_, new) => Change::Added(new.0.clone()),
             DiffItem::Remove(_, old) => Change::Deleted(old.0.clone()),
-            DiffItem::Update { old, new } => {
-                Change::Modified { old: old.1.0.clone(), new: new.1.0.clone() }
-            }
+            DiffItem::Update { old, new } => Change::Modified {
+                old: old.1.0.clone(),
+                new: new.1.0.clone(),
+            },
         };
         old.map.diff(&self.map).map(change).collect()
     }

@@ -10,14 +10,27 @@ use crate::source::{Document, Event, Origin, Root, Scope};
 use crate::translate::WaypointName;
 
 fn objects(values: &[Value]) -> Objects {
-    let root = Root::Recorded { order: 0, path: std::path::Path::new("/objects").into() };
+    let root = Root::Recorded {
+        order: 0,
+        path: std::path::Path::new("/objects").into(),
+    };
     let documents = values
         .iter()
-        .map(|value| Document { value: value.clone(), origin: Origin::default() })
+        .map(|value| Document {
+            value: value.clone(),
+            origin: Origin::default(),
+        })
         .collect();
     let mut store = Store::new(Timestamp::UNIX_EPOCH);
     let scope = Scope::new(root, "all");
-    store.apply(Event::Snapshot { scope, documents, unreadable: vec![] }, Timestamp::UNIX_EPOCH);
+    store.apply(
+        Event::Snapshot {
+            scope,
+            documents,
+            unreadable: vec![],
+        },
+        Timestamp::UNIX_EPOCH,
+    );
     store.objects().clone()
 }
 
@@ -35,7 +48,12 @@ fn pod(namespace: &str, name: &str, account: &str, labels: &Value) -> Value {
 }
 
 fn ztunnel() -> Value {
-    pod("istio-system", "ztunnel-n1", "ztunnel", &json!({"app": "ztunnel"}))
+    pod(
+        "istio-system",
+        "ztunnel-n1",
+        "ztunnel",
+        &json!({"app": "ztunnel"}),
+    )
 }
 
 fn gateway() -> Value {
@@ -74,8 +92,13 @@ fn waiting(values: &[Value], clients: &[Client]) -> Vec<String> {
 
 #[test]
 fn a_ztunnel_is_waited_for_until_it_has_accepted_everything() {
-    let of_node = || Audience::Ztunnel { node: Some("n1".into()) };
-    assert_eq!(waiting(&[ztunnel()], &[]), ["ztunnel-n1 has not connected to control"]);
+    let of_node = || Audience::Ztunnel {
+        node: Some("n1".into()),
+    };
+    assert_eq!(
+        waiting(&[ztunnel()], &[]),
+        ["ztunnel-n1 has not connected to control"]
+    );
     let late = client("istio-system/ztunnel-n1", of_node(), false);
     assert_eq!(
         waiting(&[ztunnel()], &[late]),
@@ -87,7 +110,10 @@ fn a_ztunnel_is_waited_for_until_it_has_accepted_everything() {
 
 #[test]
 fn a_gateway_is_waited_for_until_its_waypoint_listens() {
-    assert_eq!(waiting(&[gateway()], &[]), ["waypoint shop/waypoint has no pod"]);
+    assert_eq!(
+        waiting(&[gateway()], &[]),
+        ["waypoint shop/waypoint has no pod"]
+    );
     assert_eq!(
         waiting(&[gateway(), waypoint_pod("waypoint")], &[]),
         ["waypoint shop/waypoint (pod shop/waypoint-1) has not connected to control"]

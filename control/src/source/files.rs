@@ -47,27 +47,32 @@ impl Files {
     ) -> io::Result<Self> {
         let mut watch = Watch::new();
         let stop = watch.stopper();
-        let thread = std::thread::Builder::new().name("manifests".to_owned()).spawn(move || {
-            let mut follower = Follower::new(roots);
-            let started = Instant::now();
-            let mut is_synced = false;
-            loop {
-                let mut events = Vec::new();
-                watch.follow(follower.paths());
-                let pace = follower.look(&watch, &mut events);
-                if !is_synced && (pace != Pace::Soon || started.elapsed() > PATIENCE) {
-                    is_synced = true;
-                    events.push(Event::Synced);
+        let thread = std::thread::Builder::new()
+            .name("manifests".to_owned())
+            .spawn(move || {
+                let mut follower = Follower::new(roots);
+                let started = Instant::now();
+                let mut is_synced = false;
+                loop {
+                    let mut events = Vec::new();
+                    watch.follow(follower.paths());
+                    let pace = follower.look(&watch, &mut events);
+                    if !is_synced && (pace != Pace::Soon || started.elapsed() > PATIENCE) {
+                        is_synced = true;
+                        events.push(Event::Synced);
+                    }
+                    if events.into_iter().any(|event| sink(event).is_err()) {
+                        return;
+                    }
+                    if watch.wait(pace.interval()) == Wake::Stop {
+                        return;
+                    }
                 }
-                if events.into_iter().any(|event| sink(event).is_err()) {
-                    return;
-                }
-                if watch.wait(pace.interval()) == Wake::Stop {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self { stop, thread: Some(thread) })
+            })?;
+        Ok(Self {
+            stop,
+            thread: Some(thread),
+        })
     }
 
     /// Ends the source and waits until its thread is gone.
@@ -140,7 +145,9 @@ impl Follower {
             }),
             Root::Generated | Root::Builtin => None,
         };
-        Self { roots: roots.into_iter().filter_map(followed).collect() }
+        Self {
+            roots: roots.into_iter().filter_map(followed).collect(),
+        }
     }
 
     fn paths(&self) -> impl Iterator<Item = &PathBuf> {
@@ -148,7 +155,10 @@ impl Follower {
     }
 
     fn look(&mut self, watch: &Watch, events: &mut Vec<Event>) -> Pace {
-        let paces = self.roots.iter_mut().map(|followed| followed.look(watch, events));
+        let paces = self
+            .roots
+            .iter_mut()
+            .map(|followed| followed.look(watch, events));
         paces.min().unwrap_or(Pace::Seldom)
     }
 }
@@ -176,7 +186,10 @@ impl Followed {
                     self.files.insert(name.clone(), stamp);
                     let manifest = yaml::parse(name, &text);
                     events.push(Event::Snapshot {
-                        scope: Scope { root: self.root.clone(), name: name.clone() },
+                        scope: Scope {
+                            root: self.root.clone(),
+                            name: name.clone(),
+                        },
                         documents: manifest.documents,
                         unreadable: manifest.unreadable,
                     });
@@ -200,13 +213,19 @@ impl Followed {
 
     /// A file that is there and cannot be used keeps what it last held.
     fn refuse(&self, name: &Arc<str>, what: String, events: &mut Vec<Event>) {
-        let origin = Origin { file: Some(name.clone()), lines: LineTable::default() };
+        let origin = Origin {
+            file: Some(name.clone()),
+            lines: LineTable::default(),
+        };
         let finding = Finding {
             effect: "what it last held stays in effect".to_owned(),
             ..origin.finding(None, &FieldPath::root(), Severity::Error, what)
         };
         events.push(Event::Snapshot {
-            scope: Scope { root: self.root.clone(), name: name.clone() },
+            scope: Scope {
+                root: self.root.clone(),
+                name: name.clone(),
+            },
             documents: Vec::new(),
             unreadable: vec![finding],
         });
@@ -217,7 +236,8 @@ impl Followed {
         if !listing.is_complete {
             return;
         }
-        self.files.retain(|name, _| listing.files.contains_key(name));
+        self.files
+            .retain(|name, _| listing.files.contains_key(name));
         events.push(Event::Scopes {
             root: self.root.clone(),
             names: listing.files.keys().cloned().collect(),
@@ -227,7 +247,10 @@ impl Followed {
     fn report(&mut self, findings: Vec<Finding>, events: &mut Vec<Event>) {
         if self.trouble.as_ref() != Some(&findings) {
             self.trouble = Some(findings.clone());
-            events.push(Event::Trouble { root: self.root.clone(), findings });
+            events.push(Event::Trouble {
+                root: self.root.clone(),
+                findings,
+            });
         }
     }
 

@@ -25,14 +25,20 @@ pub struct LineTable {
 impl LineTable {
     /// A table that knows only where the document begins.
     pub fn starting_at(start: Position) -> Self {
-        Self { start, fields: Box::default() }
+        Self {
+            start,
+            fields: Box::default(),
+        }
     }
 
     /// A table of all `fields`, by the fingerprints of their paths, of a document that begins at
     /// `start`.
     pub fn new(start: Position, mut fields: Vec<(u64, Position)>) -> Self {
         fields.sort_unstable_by_key(|(fingerprint, _)| *fingerprint);
-        Self { start, fields: fields.into() }
+        Self {
+            start,
+            fields: fields.into(),
+        }
     }
 
     /// Where the document begins.
@@ -46,7 +52,9 @@ impl LineTable {
         let mut path = field.clone();
         loop {
             let fingerprint = path.fingerprint();
-            let found = self.fields.binary_search_by_key(&fingerprint, |(known, _)| *known);
+            let found = self
+                .fields
+                .binary_search_by_key(&fingerprint, |(known, _)| *known);
             if let Some((_, position)) = found.ok().and_then(|at| self.fields.get(at)) {
                 return *position;
             }

@@ -36,13 +36,21 @@ pub fn parse(file: &Arc<str>, text: &str) -> Manifest {
     for chunk in chunks(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         let read = Tree::read(chunk.text, chunk.lines_before).and_then(|tree| {
             let mut found = |value, lines| {
-                let origin = Origin { file: Some(file.clone()), lines };
+                let origin = Origin {
+                    file: Some(file.clone()),
+                    lines,
+                };
                 manifest.documents.push(Document { value, origin });
             };
-            tree.roots.iter().try_for_each(|root| unpack(&tree, root, None, &mut found))
+            tree.roots
+                .iter()
+                .try_for_each(|root| unpack(&tree, root, None, &mut found))
         });
         if let Err(Malformed { at, what }) = read {
-            let origin = Origin { file: Some(file.clone()), lines: LineTable::starting_at(at) };
+            let origin = Origin {
+                file: Some(file.clone()),
+                lines: LineTable::starting_at(at),
+            };
             let what = format!("is not valid YAML: {what}");
             manifest.unreadable.push(Finding {
                 effect: "this document is not read and what it last held stays in effect"
@@ -81,7 +89,10 @@ fn chunks(text: &str) -> Vec<Chunk<'_>> {
     chunks
         .into_iter()
         .filter_map(|(from, to, lines_before)| {
-            Some(Chunk { text: text.get(from..to)?, lines_before })
+            Some(Chunk {
+                text: text.get(from..to)?,
+                lines_before,
+            })
         })
         .filter(|chunk| chunk.text.lines().any(has_content))
         .collect()
@@ -109,21 +120,27 @@ fn unpack(
 ) -> Result<(), Malformed> {
     let text_of = |key| tree.entry(child, key).and_then(|value| tree.text(value));
     match tree.shape(child) {
-        Shape::List(items) => {
-            items.iter().try_for_each(|item| unpack(tree, item, item_type, found))
-        }
+        Shape::List(items) => items
+            .iter()
+            .try_for_each(|item| unpack(tree, item, item_type, found)),
         Shape::Map(_) => {
             let listed = text_of("kind").and_then(|kind| kind.strip_suffix("List"));
             let items = tree.entry(child, "items").map(|items| tree.shape(items));
             if let (Some(kind), Some(Shape::List(items))) = (listed, items) {
                 let api_version = text_of("apiVersion").unwrap_or("v1").to_owned();
-                let item_type = ItemType { api_version, kind: kind.to_owned() };
+                let item_type = ItemType {
+                    api_version,
+                    kind: kind.to_owned(),
+                };
                 let item_type = (!kind.is_empty()).then_some(&item_type);
-                return items.iter().try_for_each(|item| unpack(tree, item, item_type, found));
+                return items
+                    .iter()
+                    .try_for_each(|item| unpack(tree, item, item_type, found));
             }
             let (mut value, lines) = tree.flatten(child)?;
             if let (Some(of), Some(map)) = (item_type, value.as_object_mut()) {
-                map.entry("apiVersion").or_insert_with(|| of.api_version.clone().into());
+                map.entry("apiVersion")
+                    .or_insert_with(|| of.api_version.clone().into());
                 map.entry("kind").or_insert_with(|| of.kind.clone().into());
             }
             found(value, lines);

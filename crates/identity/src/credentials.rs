@@ -67,9 +67,12 @@ impl Credentials {
     pub fn metadata(&self) -> Result<MetadataMap, Error> {
         let mut metadata = MetadataMap::new();
         if let Some(token) = self.token()? {
-            let mut value = AsciiMetadataValue::try_from(format!("Bearer {token}")).map_err(|_| {
-                Error::Token { reason: "it holds characters no token has".to_owned() }
-            })?;
+            let mut value =
+                AsciiMetadataValue::try_from(format!("Bearer {token}")).map_err(|_| {
+                    Error::Token {
+                        reason: "it holds characters no token has".to_owned(),
+                    }
+                })?;
             value.set_sensitive(true);
             metadata.insert("authorization", value);
         }
@@ -84,7 +87,9 @@ impl Credentials {
         match &self.token {
             Token::File(path) => match std::fs::read_to_string(path) {
                 Ok(token) => Ok(Some(token.trim().to_owned())),
-                Err(error) => Err(Error::Token { reason: format!("{}: {error}", path.display()) }),
+                Err(error) => Err(Error::Token {
+                    reason: format!("{}: {error}", path.display()),
+                }),
             },
             Token::Literal(token) => Ok(Some(token.clone())),
             Token::None => Ok(None),
@@ -94,7 +99,9 @@ impl Credentials {
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let own = self.metadata().map_err(|error| Status::unauthenticated(error.to_string()))?;
+        let own = self
+            .metadata()
+            .map_err(|error| Status::unauthenticated(error.to_string()))?;
         let metadata = request.metadata_mut();
         for entry in own.iter() {
             if let KeyAndValueRef::Ascii(name, value) = entry {

@@ -39,7 +39,10 @@ enum Command {
 fn main() -> Result<()> {
     match Args::parse().command {
         Command::Filters { check: true, .. } => filters::check(),
-        Command::Filters { rebuild_and_compare: true, .. } => filters::rebuild_and_compare(),
+        Command::Filters {
+            rebuild_and_compare: true,
+            ..
+        } => filters::rebuild_and_compare(),
         Command::Filters { .. } => filters::write(),
         Command::Gen => generate::write(),
         Command::Test => test::all(),

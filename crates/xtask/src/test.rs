@@ -53,7 +53,9 @@ pub(crate) fn all() -> Result<()> {
 impl Tally {
     /// Adds what a line of a test binary's summary says.
     fn count(&mut self, line: &str) {
-        let Some(summary) = line.strip_prefix("test result: ") else { return };
+        let Some(summary) = line.strip_prefix("test result: ") else {
+            return;
+        };
         let number = |word: &str| {
             summary
                 .split([';', '.'])
@@ -92,6 +94,13 @@ mod tests {
         ] {
             tally.count(line);
         }
-        assert_eq!(tally, Tally { passed: 13, failed: 3, ignored: 1 });
+        assert_eq!(
+            tally,
+            Tally {
+                passed: 13,
+                failed: 3,
+                ignored: 1
+            }
+        );
     }
 }

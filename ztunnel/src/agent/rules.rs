@@ -302,7 +302,10 @@ pub async fn install(netns: &Netns, redirection: Redirection) -> nlink::Result<(
     let rules: Connection<Nftables> = Connection::new_in(netns)?;
     let present = rules.list_tables_in(Family::Inet).await?;
     let mut batch = rules.transaction();
-    for table in present.iter().filter(|table| TABLE_NAMES.contains(&table.name.as_str())) {
+    for table in present
+        .iter()
+        .filter(|table| TABLE_NAMES.contains(&table.name.as_str()))
+    {
         batch = batch.del_table(&table.name, Family::Inet);
     }
     for table in tables(redirection) {

@@ -81,7 +81,10 @@ fn a_field_of_another_type_is_named_in_plain_words() {
 fn an_enum_inside_a_list_is_named_by_its_field() {
     let spec = json!({"rules": [{"matches": [{"method": "get"}]}]});
     let said = mismatch_of("gateway.networking.k8s.io", "HTTPRoute", spec);
-    assert!(said.starts_with("spec.rules[0].matches[0].method is \"get\", must be one of"), "{said}");
+    assert!(
+        said.starts_with("spec.rules[0].matches[0].method is \"get\", must be one of"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -100,7 +103,10 @@ fn fields_that_the_type_does_not_know_are_listed() {
 fn a_text_that_yaml_takes_for_something_else_wants_quotes() {
     let info = kinds::find("", "Service").unwrap();
     let value = json!({"metadata": {"name": "x"}, "spec": {"selector": {"app": true}}});
-    assert_eq!(info.decode(&value).unwrap_err().remedy, "write it in quotes");
+    assert_eq!(
+        info.decode(&value).unwrap_err().remedy,
+        "write it in quotes"
+    );
     let value = json!({"metadata": {"name": "x"}, "spec": {"selector": {"app": []}}});
     assert_eq!(info.decode(&value).unwrap_err().remedy, "");
 }

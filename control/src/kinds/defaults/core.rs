@@ -11,8 +11,13 @@ use crate::object::visit_mut;
 
 /// `kubernetes.io/metadata.name` is on every namespace (NamespaceDefaultLabelName).
 pub(in crate::kinds) fn namespace(value: &mut Value) {
-    let Some(name) = value.pointer("/metadata/name").cloned() else { return };
-    fill(value, &[("", "spec", Made(|| json!({"finalizers": ["kubernetes"]})))]);
+    let Some(name) = value.pointer("/metadata/name").cloned() else {
+        return;
+    };
+    fill(
+        value,
+        &[("", "spec", Made(|| json!({"finalizers": ["kubernetes"]})))],
+    );
     fill(value, &[("metadata", "labels", Made(|| json!({})))]);
     visit_mut(value, "metadata.labels", &mut |labels| {
         set_missing(labels, "kubernetes.io/metadata.name", || name.clone());
@@ -33,7 +38,10 @@ pub(in crate::kinds) fn service(value: &mut Value) {
             set_missing(port, "targetPort", || number);
         }
     });
-    let kind = value.pointer("/spec/type").and_then(Value::as_str).unwrap_or_default();
+    let kind = value
+        .pointer("/spec/type")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     let rows: &[Row] = match kind {
         "ExternalName" => &[],
         "NodePort" => &[
@@ -51,7 +59,11 @@ pub(in crate::kinds) fn service(value: &mut Value) {
         ("spec", "ipFamilies", Made(|| json!(["IPv4"]))),
         ("spec", "ipFamilyPolicy", Text("SingleStack")),
     ];
-    let families = if kind == "ExternalName" { &[] } else { families };
+    let families = if kind == "ExternalName" {
+        &[]
+    } else {
+        families
+    };
     fill(value, rows);
     fill(value, families);
     let affine = value.pointer("/spec/sessionAffinity") == Some(&json!("ClientIP"));
@@ -67,7 +79,13 @@ pub(in crate::kinds) fn service(value: &mut Value) {
 }
 
 pub(in crate::kinds) fn endpoint_slice(value: &mut Value) {
-    fill(value, &[("ports[]", "name", Text("")), ("ports[]", "protocol", Text("TCP"))]);
+    fill(
+        value,
+        &[
+            ("ports[]", "name", Text("")),
+            ("ports[]", "protocol", Text("TCP")),
+        ],
+    );
 }
 
 pub(in crate::kinds) fn deployment(value: &mut Value) {
@@ -142,8 +160,15 @@ fn pod_spec(spec: &mut Value) {
 }
 
 fn container(container: &mut Value) {
-    let image = container.get("image").and_then(Value::as_str).unwrap_or_default();
-    let pull = if is_latest(image) { "Always" } else { "IfNotPresent" };
+    let image = container
+        .get("image")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let pull = if is_latest(image) {
+        "Always"
+    } else {
+        "IfNotPresent"
+    };
     let has_image = !image.is_empty();
     if has_image {
         set_missing(container, "imagePullPolicy", || json!(pull));

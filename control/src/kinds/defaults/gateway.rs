@@ -24,13 +24,25 @@ const HTTP_ROUTE: &[Row] = &[
     ("spec.rules[].matches[].path", "type", Text("PathPrefix")),
     ("spec.rules[].matches[].path", "value", Text("/")),
     ("spec.rules[].matches[].headers[]", "type", Text("Exact")),
-    ("spec.rules[].matches[].queryParams[]", "type", Text("Exact")),
+    (
+        "spec.rules[].matches[].queryParams[]",
+        "type",
+        Text("Exact"),
+    ),
     ("spec.rules[].backendRefs[]", "group", Text("")),
     ("spec.rules[].backendRefs[]", "kind", Text("Service")),
     ("spec.rules[].backendRefs[]", "weight", Number(1)),
     ("spec.rules[].sessionPersistence", "type", Text("Cookie")),
-    ("spec.rules[].sessionPersistence.cookieConfig", "lifetimeType", Text("Session")),
-    ("spec.rules[].sessionPersistence.cookie", "lifetimeType", Text("Session")),
+    (
+        "spec.rules[].sessionPersistence.cookieConfig",
+        "lifetimeType",
+        Text("Session"),
+    ),
+    (
+        "spec.rules[].sessionPersistence.cookie",
+        "lifetimeType",
+        Text("Session"),
+    ),
 ];
 
 /// Filters of a rule and of a backend have the same defaults.
@@ -46,22 +58,49 @@ const HTTP_FILTER: &[Row] = &[
 
 pub(in crate::kinds) fn http_route(value: &mut Value) {
     fill(value, HTTP_ROUTE);
-    for filters in ["spec.rules[].filters[]", "spec.rules[].backendRefs[].filters[]"] {
+    for filters in [
+        "spec.rules[].filters[]",
+        "spec.rules[].backendRefs[].filters[]",
+    ] {
         crate::object::visit_mut(value, filters, &mut |filter| fill(filter, HTTP_FILTER));
     }
 }
 
 const GATEWAY: &[Row] = &[
     ("spec.addresses[]", "type", Text("IPAddress")),
-    ("spec.allowedListeners", "namespaces", Made(|| json!({"from": "None"}))),
+    (
+        "spec.allowedListeners",
+        "namespaces",
+        Made(|| json!({"from": "None"})),
+    ),
     ("spec.allowedListeners.namespaces", "from", Text("None")),
-    ("spec.listeners[]", "allowedRoutes", Made(|| json!({"namespaces": {"from": "Same"}}))),
-    ("spec.listeners[].allowedRoutes", "namespaces", Made(|| json!({"from": "Same"}))),
-    ("spec.listeners[].allowedRoutes.namespaces", "from", Text("Same")),
-    ("spec.listeners[].allowedRoutes.kinds[]", "group", Text(GROUP)),
+    (
+        "spec.listeners[]",
+        "allowedRoutes",
+        Made(|| json!({"namespaces": {"from": "Same"}})),
+    ),
+    (
+        "spec.listeners[].allowedRoutes",
+        "namespaces",
+        Made(|| json!({"from": "Same"})),
+    ),
+    (
+        "spec.listeners[].allowedRoutes.namespaces",
+        "from",
+        Text("Same"),
+    ),
+    (
+        "spec.listeners[].allowedRoutes.kinds[]",
+        "group",
+        Text(GROUP),
+    ),
     ("spec.listeners[].tls", "mode", Text("Terminate")),
     ("spec.listeners[].tls.certificateRefs[]", "group", Text("")),
-    ("spec.listeners[].tls.certificateRefs[]", "kind", Text("Secret")),
+    (
+        "spec.listeners[].tls.certificateRefs[]",
+        "kind",
+        Text("Secret"),
+    ),
 ];
 
 pub(in crate::kinds) fn gateway(value: &mut Value) {
@@ -69,13 +108,19 @@ pub(in crate::kinds) fn gateway(value: &mut Value) {
 }
 
 /// Until a controller has looked at it, a Gateway is neither accepted nor refused.
-#[expect(clippy::unnecessary_wraps, reason = "a row of the table of kinds may have none")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a row of the table of kinds may have none"
+)]
 pub(in crate::kinds) fn gateway_status() -> Option<Value> {
     Some(json!({"conditions": [pending("Accepted"), pending("Programmed")]}))
 }
 
 /// The same for a GatewayClass.
-#[expect(clippy::unnecessary_wraps, reason = "a row of the table of kinds may have none")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "a row of the table of kinds may have none"
+)]
 pub(in crate::kinds) fn gateway_class_status() -> Option<Value> {
     Some(json!({"conditions": [pending("Accepted")]}))
 }

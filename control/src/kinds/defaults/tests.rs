@@ -38,7 +38,10 @@ fn a_service_is_stored_as_an_api_server_stores_it() {
     assert_eq!(spec["clusterIPs"], json!(["10.0.0.1"]));
     assert_eq!(spec["externalTrafficPolicy"], "Cluster");
     assert_eq!(spec["allocateLoadBalancerNodePorts"], true);
-    assert_eq!(spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"], 10_800);
+    assert_eq!(
+        spec["sessionAffinityConfig"]["clientIP"]["timeoutSeconds"],
+        10_800
+    );
     assert_eq!(spec["ports"][0]["targetPort"], "dns");
     assert_eq!(spec["ports"][0]["protocol"], "UDP");
 }
@@ -66,7 +69,10 @@ fn a_deployment_gets_its_strategy_and_its_pods_their_policies() {
     let container = &pod["containers"][0];
     assert_eq!(container["imagePullPolicy"], "Always");
     assert_eq!(container["ports"][0]["protocol"], "TCP");
-    assert_eq!(container["resources"]["limits"], json!({"cpu": "1", "memory": "1Gi"}));
+    assert_eq!(
+        container["resources"]["limits"],
+        json!({"cpu": "1", "memory": "1Gi"})
+    );
     assert_eq!(
         container["readinessProbe"],
         json!({
@@ -88,7 +94,10 @@ fn an_image_is_pulled_always_if_its_tag_moves() {
     ] {
         let given = json!({"spec": {"containers": [{"name": "a", "image": image}]}});
         let value = stored("", "Pod", given);
-        assert_eq!(value["spec"]["containers"][0]["imagePullPolicy"], policy, "{image}");
+        assert_eq!(
+            value["spec"]["containers"][0]["imagePullPolicy"], policy,
+            "{image}"
+        );
         assert_eq!(value["spec"]["serviceAccountName"], "default");
     }
 }
@@ -96,7 +105,10 @@ fn an_image_is_pulled_always_if_its_tag_moves() {
 #[test]
 fn a_namespace_carries_its_name_as_a_label() {
     let value = stored("", "Namespace", json!({"metadata": {"name": "shop"}}));
-    assert_eq!(value["metadata"]["labels"], json!({"kubernetes.io/metadata.name": "shop"}));
+    assert_eq!(
+        value["metadata"]["labels"],
+        json!({"kubernetes.io/metadata.name": "shop"})
+    );
 }
 
 #[test]
@@ -104,7 +116,11 @@ fn a_route_without_rules_takes_everything() {
     let any = json!([{"path": {"type": "PathPrefix", "value": "/"}}]);
     let value = stored(GATEWAY_API, "HTTPRoute", json!({"spec": {}}));
     assert_eq!(value["spec"]["rules"], json!([{"matches": any}]));
-    let value = stored(GATEWAY_API, "HTTPRoute", json!({"spec": {"rules": [{"matches": null}]}}));
+    let value = stored(
+        GATEWAY_API,
+        "HTTPRoute",
+        json!({"spec": {"rules": [{"matches": null}]}}),
+    );
     assert_eq!(value["spec"]["rules"], json!([{"matches": any}]));
 }
 
@@ -172,7 +188,10 @@ fn listeners_take_routes_of_their_own_namespace_unless_told_otherwise() {
     }});
     let spec = &stored(GATEWAY_API, "Gateway", given)["spec"];
     let same = json!({"from": "Same"});
-    assert_eq!(spec["listeners"][0]["allowedRoutes"], json!({"namespaces": same}));
+    assert_eq!(
+        spec["listeners"][0]["allowedRoutes"],
+        json!({"namespaces": same})
+    );
     assert_eq!(
         spec["listeners"][1]["allowedRoutes"],
         json!({"namespaces": same, "kinds": [{"group": GATEWAY_API, "kind": "HTTPRoute"}]})
@@ -184,13 +203,20 @@ fn listeners_take_routes_of_their_own_namespace_unless_told_otherwise() {
             "certificateRefs": [{"group": "", "kind": "Secret", "name": "c"}],
         })
     );
-    assert_eq!(spec["addresses"], json!([{"type": "IPAddress", "value": "10.0.0.1"}]));
+    assert_eq!(
+        spec["addresses"],
+        json!([{"type": "IPAddress", "value": "10.0.0.1"}])
+    );
 }
 
 #[test]
 fn a_policy_without_spec_is_a_policy() {
     for kind in ["AuthorizationPolicy", "PeerAuthentication"] {
-        let value = stored("security.istio.io", kind, json!({"metadata": {"name": "a"}}));
+        let value = stored(
+            "security.istio.io",
+            kind,
+            json!({"metadata": {"name": "a"}}),
+        );
         assert_eq!(value["spec"], json!({}), "{kind}");
     }
 }
@@ -201,7 +227,10 @@ fn nulls_are_left_out_but_for_what_is_not_ours() {
         "spec": {"a": null, "b": [null, {"c": null}], "pluginConfig": {"d": null}},
     });
     strip_nulls(&mut value);
-    assert_eq!(value, json!({"spec": {"b": [null, {}], "pluginConfig": {"d": null}}}));
+    assert_eq!(
+        value,
+        json!({"spec": {"b": [null, {}], "pluginConfig": {"d": null}}})
+    );
 }
 
 #[test]

@@ -4,13 +4,20 @@ use super::*;
 
 fn found(tree: &Value, pattern: &str) -> Vec<String> {
     let mut found = Vec::new();
-    visit(tree, pattern, &mut |path, value| found.push(format!("{path}={value}")));
+    visit(tree, pattern, &mut |path, value| {
+        found.push(format!("{path}={value}"))
+    });
     found
 }
 
 #[test]
 fn a_path_reads_back_as_it_was_written() {
-    for text in ["", "spec.rules[0].matches[1].path.value", "[3].spec", "spec.a[0][1].b"] {
+    for text in [
+        "",
+        "spec.rules[0].matches[1].path.value",
+        "[3].spec",
+        "spec.a[0][1].b",
+    ] {
         assert_eq!(FieldPath::from(text).to_string(), text);
     }
 }
@@ -25,7 +32,10 @@ fn a_key_that_is_no_plain_word_stands_in_brackets() {
 #[test]
 fn a_path_leads_to_its_value() {
     let tree = json!({"spec": {"ports": [{"name": "a"}, {"name": "b"}]}});
-    assert_eq!(FieldPath::from("spec.ports[1].name").resolve(&tree), Some(&json!("b")));
+    assert_eq!(
+        FieldPath::from("spec.ports[1].name").resolve(&tree),
+        Some(&json!("b"))
+    );
     assert_eq!(FieldPath::from("spec.ports[2].name").resolve(&tree), None);
     assert_eq!(FieldPath::from("spec.ports.name").resolve(&tree), None);
 }
@@ -44,7 +54,10 @@ fn a_pattern_names_every_item_and_every_value() {
             "spec.rules[1].matches[0].path=3"
         ]
     );
-    assert_eq!(found(&tree, "spec.labels{}"), ["spec.labels.a=1", "spec.labels[b.c]=2"]);
+    assert_eq!(
+        found(&tree, "spec.labels{}"),
+        ["spec.labels.a=1", "spec.labels[b.c]=2"]
+    );
     assert_eq!(found(&tree, "spec.labels[]"), Vec::<String>::new());
 }
 

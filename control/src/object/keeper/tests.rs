@@ -10,7 +10,10 @@ use crate::object::Kind;
 use crate::source::{Document, Origin, Scope};
 
 fn root() -> Root {
-    Root::Written { order: 0, path: Arc::from(Path::new("shop")) }
+    Root::Written {
+        order: 0,
+        path: Arc::from(Path::new("shop")),
+    }
 }
 
 fn snapshot(names: &[&str]) -> Event {
@@ -36,7 +39,9 @@ struct State(PathBuf);
 
 impl State {
     fn new(test: &str) -> Self {
-        Self(std::env::temp_dir().join(format!("control-keeper-{}-{test}.json", std::process::id())))
+        Self(
+            std::env::temp_dir().join(format!("control-keeper-{}-{test}.json", std::process::id())),
+        )
     }
 }
 
@@ -71,7 +76,10 @@ impl Running {
 
 async fn until(views: &mut watch::Receiver<Objects>, condition: impl Fn(&Objects) -> bool) {
     let wait = views.wait_for(condition);
-    tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(20), wait)
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 #[tokio::test]
@@ -87,24 +95,39 @@ async fn events_and_statuses_reach_those_who_follow() {
     let statuses = vec![(key("a"), status.clone()), (key("nobody"), status)];
     handle.set_statuses(statuses).await.unwrap();
     until(&mut views, |objects| {
-        objects.find(&key("a")).is_some_and(|object| object.status.is_some())
+        objects
+            .find(&key("a"))
+            .is_some_and(|object| object.status.is_some())
     })
     .await;
     let changes = handle.objects().changes_since(&before);
-    assert_eq!(changes.iter().map(|change| change.key().clone()).collect::<Vec<_>>(), [key("a")]);
+    assert_eq!(
+        changes
+            .iter()
+            .map(|change| change.key().clone())
+            .collect::<Vec<_>>(),
+        [key("a")]
+    );
 
     handle.take(Event::Synced).await.unwrap();
     handle.synced().await.unwrap();
     running.stop().await;
     assert_eq!(handle.take(snapshot(&[])).await, Err(Closed));
-    assert_eq!(handle.objects().find(&key("a")).map(|o| o.key.clone()), Some(key("a")));
+    assert_eq!(
+        handle.objects().find(&key("a")).map(|o| o.key.clone()),
+        Some(key("a"))
+    );
 }
 
 #[tokio::test]
 async fn findings_are_on_the_board() {
     let running = Running::start(None);
     let mut changes = running.handle.board().subscribe();
-    running.handle.take(snapshot(&["Not_A_Name"])).await.unwrap();
+    running
+        .handle
+        .take(snapshot(&["Not_A_Name"]))
+        .await
+        .unwrap();
     changes.changed().await.unwrap();
     let found = running.handle.board().all();
     assert_eq!(found[0].field.as_deref(), Some("metadata.name"));
@@ -121,13 +144,25 @@ async fn objects_are_there_again_after_a_restart() {
     let mut views = running.handle.subscribe();
     running.handle.take(snapshot(&["a"])).await.unwrap();
     until(&mut views, |objects| objects.find(&key("a")).is_some()).await;
-    let first = running.handle.objects().find(&key("a")).unwrap().life.clone();
+    let first = running
+        .handle
+        .objects()
+        .find(&key("a"))
+        .unwrap()
+        .life
+        .clone();
     running.stop().await;
 
     let running = Running::start(Some(&state));
-    assert_eq!(running.handle.objects().find(&key("a")).unwrap().life, first);
+    assert_eq!(
+        running.handle.objects().find(&key("a")).unwrap().life,
+        first
+    );
     let mut views = running.handle.subscribe();
-    let gone = Event::Scopes { root: root(), names: BTreeSet::new() };
+    let gone = Event::Scopes {
+        root: root(),
+        names: BTreeSet::new(),
+    };
     running.handle.take(gone).await.unwrap();
     until(&mut views, |objects| objects.find(&key("a")).is_none()).await;
     running.stop().await;
@@ -157,7 +192,10 @@ async fn changes_are_saved_while_control_runs() {
 #[tokio::test]
 async fn a_state_that_cannot_be_read_is_no_reason_not_to_start() {
     let state = State::new("broken");
-    for text in ["{", "{\"format\": 99, \"revision\": 1, \"ages\": [], \"objects\": []}"] {
+    for text in [
+        "{",
+        "{\"format\": 99, \"revision\": 1, \"ages\": [], \"objects\": []}",
+    ] {
         std::fs::write(&state.0, text).unwrap();
         let running = Running::start(Some(&state));
         assert!(!running.handle.objects().is_empty());

@@ -11,11 +11,17 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn written() -> Root {
-    Root::Written { order: 0, path: Arc::from(Path::new("shop")) }
+    Root::Written {
+        order: 0,
+        path: Arc::from(Path::new("shop")),
+    }
 }
 
 fn recorded() -> Root {
-    Root::Recorded { order: 0, path: Arc::from(Path::new("state")) }
+    Root::Recorded {
+        order: 0,
+        path: Arc::from(Path::new("state")),
+    }
 }
 
 /// A store that reads files of text.
@@ -26,7 +32,10 @@ struct Desk {
 
 impl Desk {
     fn new() -> Self {
-        Self { store: Store::new(at(0)), second: 0 }
+        Self {
+            store: Store::new(at(0)),
+            second: 0,
+        }
     }
 
     /// Puts a file of `root`, one second after the last.
@@ -47,23 +56,29 @@ impl Desk {
     }
 
     fn object(&self, kind: &str, name: &str) -> &Arc<Object> {
-        self.find(kind, name).unwrap_or_else(|| panic!("{kind} {name}"))
+        self.find(kind, name)
+            .unwrap_or_else(|| panic!("{kind} {name}"))
     }
 
     fn find(&self, kind: &str, name: &str) -> Option<&Arc<Object>> {
-        let named = |object: &&Arc<Object>| {
-            object.key.kind.name() == kind && &*object.key.name == name
-        };
+        let named =
+            |object: &&Arc<Object>| object.key.kind.name() == kind && &*object.key.name == name;
         self.store.objects().iter().find(named)
     }
 
     fn findings(&self) -> Vec<String> {
-        self.store.findings().iter().map(ToString::to_string).collect()
+        self.store
+            .findings()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 }
 
 fn service(name: &str, port: u16) -> String {
-    format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n")
+    format!(
+        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec: {{ports: [{{port: {port}}}]}}\n"
+    )
 }
 
 fn route(name: &str, path: &str) -> String {
@@ -80,10 +95,22 @@ fn what_no_one_writes_exists() {
         assert_eq!(desk.object("GatewayClass", class).life.generation, 1);
     }
     let waypoint = desk.object("GatewayClass", "istio-waypoint");
-    assert_eq!(waypoint.value["spec"]["controllerName"], "istio.io/mesh-controller");
-    assert_eq!(waypoint.status.as_ref().unwrap()["conditions"][0]["reason"], "Pending");
-    assert_eq!(&*desk.object("ServiceAccount", "default").key.namespace, "default");
-    assert_eq!(desk.object("Namespace", "default").status.as_deref(), Some(&json!({"phase": "Active"})));
+    assert_eq!(
+        waypoint.value["spec"]["controllerName"],
+        "istio.io/mesh-controller"
+    );
+    assert_eq!(
+        waypoint.status.as_ref().unwrap()["conditions"][0]["reason"],
+        "Pending"
+    );
+    assert_eq!(
+        &*desk.object("ServiceAccount", "default").key.namespace,
+        "default"
+    );
+    assert_eq!(
+        desk.object("Namespace", "default").status.as_deref(),
+        Some(&json!({"phase": "Active"}))
+    );
     assert_eq!(desk.findings(), Vec::<String>::new());
 }
 
@@ -92,12 +119,19 @@ fn a_namespace_exists_while_anything_is_in_it() {
     let mut desk = Desk::new();
     let in_shop = service("a", 80).replace("name: a", "name: a, namespace: shop");
     desk.put("a.yaml", &in_shop);
-    assert_eq!(desk.object("Namespace", "shop").label("kubernetes.io/metadata.name"), Some("shop"));
+    assert_eq!(
+        desk.object("Namespace", "shop")
+            .label("kubernetes.io/metadata.name"),
+        Some("shop")
+    );
     let account = Key::new(Kind::of("", "ServiceAccount"), "shop", "default");
     assert!(desk.store.objects().find(&account).is_some());
     let uid = desk.object("Namespace", "shop").life.uid.clone();
 
-    desk.put("ns.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {a: b}}\n");
+    desk.put(
+        "ns.yaml",
+        "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop, labels: {a: b}}\n",
+    );
     assert_eq!(desk.object("Namespace", "shop").label("a"), Some("b"));
     assert_eq!(desk.object("Namespace", "shop").life.uid, uid);
     desk.put("a.yaml", "");
@@ -115,14 +149,24 @@ fn the_generation_rises_with_the_spec_only() {
     let first = desk.object("HTTPRoute", "a").clone();
     assert_eq!((first.life.generation, first.life.created), (1, at(1)));
 
-    desk.put("a.yaml", &route("a", "/a").replace("name: a", "name: a, labels: {x: z}"));
+    desk.put(
+        "a.yaml",
+        &route("a", "/a").replace("name: a", "name: a, labels: {x: z}"),
+    );
     let labelled = desk.object("HTTPRoute", "a").clone();
     assert_eq!(labelled.life.generation, 1);
     assert!(labelled.life.version > first.life.version);
     assert_eq!(labelled.life.uid, first.life.uid);
 
-    assert!(desk.store.set_status(&first.key, Some(json!({"parents": []}))));
-    assert!(!desk.store.set_status(&first.key, Some(json!({"parents": []}))));
+    assert!(
+        desk.store
+            .set_status(&first.key, Some(json!({"parents": []})))
+    );
+    assert!(
+        !desk
+            .store
+            .set_status(&first.key, Some(json!({"parents": []})))
+    );
     let with_status = desk.object("HTTPRoute", "a").clone();
     assert_eq!(with_status.life.generation, 1);
     assert!(with_status.life.version > labelled.life.version);
@@ -151,7 +195,10 @@ fn objects_of_one_file_are_of_one_age_and_a_given_age_counts() {
     desk.put("a.yaml", &service("a", 80));
     desk.put("a.yaml", &(service("b", 80) + &service("a", 80)));
     desk.put("b.yaml", &service("c", 80));
-    let given = service("d", 80).replace("name: d", "name: d, creationTimestamp: 2020-02-02T02:02:02Z");
+    let given = service("d", 80).replace(
+        "name: d",
+        "name: d, creationTimestamp: 2020-02-02T02:02:02Z",
+    );
     desk.put("c.yaml", &given);
     let age = |name| desk.object("Service", name).life.created;
     assert_eq!((age("a"), age("b"), age("c")), (at(1), at(1), at(3)));
@@ -177,8 +224,10 @@ fn a_refused_object_keeps_its_last_good_version() {
     assert!(desk.find("HTTPRoute", "b").is_none());
     assert_eq!(
         desk.findings(),
-        ["a.yaml:10 HTTPRoute default/b spec.rules[0].matches[0].path.value: is \"b\", no absolute path, \
-          the object is refused and has no effect, begin it with '/'"]
+        [
+            "a.yaml:10 HTTPRoute default/b spec.rules[0].matches[0].path.value: is \"b\", no absolute path, \
+          the object is refused and has no effect, begin it with '/'"
+        ]
     );
     let good = desk.object("HTTPRoute", "a").clone();
     desk.put("a.yaml", &route("a", "a"));
@@ -186,8 +235,10 @@ fn a_refused_object_keeps_its_last_good_version() {
     assert_eq!(desk.object("HTTPRoute", "a").value, good.value);
     assert_eq!(
         desk.findings(),
-        ["a.yaml:5 HTTPRoute default/a spec.rules[0].matches[0].path.value: is \"a\", no absolute path, \
-          the object is refused and its last good version stays in effect, begin it with '/'"]
+        [
+            "a.yaml:5 HTTPRoute default/a spec.rules[0].matches[0].path.value: is \"a\", no absolute path, \
+          the object is refused and its last good version stays in effect, begin it with '/'"
+        ]
     );
     desk.put("a.yaml", &route("a", "/c"));
     assert_eq!(desk.object("HTTPRoute", "a").life.generation, 2);
@@ -199,12 +250,24 @@ fn a_file_with_a_broken_document_loses_nothing() {
     let mut desk = Desk::new();
     desk.put("a.yaml", &(service("a", 80) + &service("b", 80)));
     desk.put("a.yaml", &(service("a", 81) + "---\nkind: [\n"));
-    assert_eq!(desk.object("Service", "a").value["spec"]["ports"][0]["port"], 81);
-    assert_eq!(desk.object("Service", "b").value["spec"]["ports"][0]["port"], 80);
+    assert_eq!(
+        desk.object("Service", "a").value["spec"]["ports"][0]["port"],
+        81
+    );
+    assert_eq!(
+        desk.object("Service", "b").value["spec"]["ports"][0]["port"],
+        80
+    );
     assert_eq!(desk.findings().len(), 1);
-    desk.put("a.yaml", &(service("a", 81) + "---\nkind: Service\nmetadata: {name: b}\n"));
+    desk.put(
+        "a.yaml",
+        &(service("a", 81) + "---\nkind: Service\nmetadata: {name: b}\n"),
+    );
     assert!(desk.find("Service", "b").is_some());
-    assert!(desk.findings()[0].starts_with("a.yaml:7 apiVersion: is required, this document is refused"));
+    assert!(
+        desk.findings()[0]
+            .starts_with("a.yaml:7 apiVersion: is required, this document is refused")
+    );
     desk.put("a.yaml", &service("a", 81));
     assert!(desk.find("Service", "b").is_none());
     assert_eq!(desk.findings(), Vec::<String>::new());
@@ -213,31 +276,52 @@ fn a_file_with_a_broken_document_loses_nothing() {
 #[test]
 fn of_two_objects_with_one_name_the_first_counts_and_both_are_named() {
     let mut desk = Desk::new();
-    desk.put("b.yaml", &service("x", 2)).put("a.yaml", &service("x", 1));
-    assert_eq!(desk.object("Service", "x").value["spec"]["ports"][0]["port"], 1);
+    desk.put("b.yaml", &service("x", 2))
+        .put("a.yaml", &service("x", 1));
+    assert_eq!(
+        desk.object("Service", "x").value["spec"]["ports"][0]["port"],
+        1
+    );
     assert_eq!(
         desk.findings(),
-        ["b.yaml:2 Service default/x: is also declared in a.yaml:2, which counts, \
-          this one has no effect, remove one of the two"]
+        [
+            "b.yaml:2 Service default/x: is also declared in a.yaml:2, which counts, \
+          this one has no effect, remove one of the two"
+        ]
     );
     let uid = desk.object("Service", "x").life.uid.clone();
     desk.put("a.yaml", "");
-    assert_eq!(desk.object("Service", "x").value["spec"]["ports"][0]["port"], 2);
+    assert_eq!(
+        desk.object("Service", "x").value["spec"]["ports"][0]["port"],
+        2
+    );
     assert_eq!(desk.object("Service", "x").life.uid, uid);
     assert_eq!(desk.findings(), Vec::<String>::new());
 
     desk.put("b.yaml", &(service("x", 3) + &service("x", 4)));
-    assert_eq!(desk.object("Service", "x").value["spec"]["ports"][0]["port"], 3);
-    assert!(desk.findings()[0].starts_with("b.yaml:7 Service default/x: is also declared in b.yaml:2"));
+    assert_eq!(
+        desk.object("Service", "x").value["spec"]["ports"][0]["port"],
+        3
+    );
+    assert!(
+        desk.findings()[0].starts_with("b.yaml:7 Service default/x: is also declared in b.yaml:2")
+    );
 }
 
 #[test]
 fn what_people_write_counts_before_what_is_recorded_or_builtin() {
     let mut desk = Desk::new();
-    desk.put_in(recorded(), "state/x.json", &service("x", 1)).put("z.yaml", &service("x", 2));
-    assert_eq!(desk.object("Service", "x").value["spec"]["ports"][0]["port"], 2);
-    desk.put("class.yaml", "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n\
-        metadata: {name: istio}\nspec: {controllerName: example.com/mine}\n");
+    desk.put_in(recorded(), "state/x.json", &service("x", 1))
+        .put("z.yaml", &service("x", 2));
+    assert_eq!(
+        desk.object("Service", "x").value["spec"]["ports"][0]["port"],
+        2
+    );
+    desk.put(
+        "class.yaml",
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\n\
+        metadata: {name: istio}\nspec: {controllerName: example.com/mine}\n",
+    );
     let class = desk.object("GatewayClass", "istio");
     assert_eq!(class.value["spec"]["controllerName"], "example.com/mine");
     assert_eq!(desk.findings().len(), 1, "{:?}", desk.findings());
@@ -251,14 +335,25 @@ fn an_objects_life_and_status_count_only_where_they_are_recorded() {
     desk.put("a.yaml", pod);
     assert_ne!(&*desk.object("Pod", "a").life.uid, "u1");
     assert_eq!(desk.object("Pod", "a").status, None);
-    desk.put("a.yaml", "").put_in(recorded(), "state/a.yaml", pod);
+    desk.put("a.yaml", "")
+        .put_in(recorded(), "state/a.yaml", pod);
     let object = desk.object("Pod", "a");
     assert_eq!((&*object.life.uid, object.life.generation), ("u1", 4));
     assert_eq!(object.status.as_ref().unwrap()["podIP"], "10.0.0.1");
     let typed: &k8s_openapi::api::core::v1::Pod = object.decoded().unwrap();
-    assert_eq!(typed.status.as_ref().unwrap().pod_ip.as_deref(), Some("10.0.0.1"));
-    desk.put_in(recorded(), "state/a.yaml", &pod.replace("10.0.0.1", "10.0.0.2"));
-    assert_eq!(desk.object("Pod", "a").status.as_ref().unwrap()["podIP"], "10.0.0.2");
+    assert_eq!(
+        typed.status.as_ref().unwrap().pod_ip.as_deref(),
+        Some("10.0.0.1")
+    );
+    desk.put_in(
+        recorded(),
+        "state/a.yaml",
+        &pod.replace("10.0.0.1", "10.0.0.2"),
+    );
+    assert_eq!(
+        desk.object("Pod", "a").status.as_ref().unwrap()["podIP"],
+        "10.0.0.2"
+    );
 }
 
 fn allocated(ip: &str, service: &str) -> String {
@@ -274,23 +369,34 @@ fn a_service_without_an_address_gets_the_allocated_one() {
     let headless = service("h", 80).replace("ports:", "clusterIP: None, ports:");
     let own = service("o", 80).replace("ports:", "clusterIP: 10.9.9.9, ports:");
     desk.put("a.yaml", &(service("a", 80) + &headless + &own));
-    assert_eq!(desk.object("Service", "a").value["spec"].get("clusterIP"), None);
+    assert_eq!(
+        desk.object("Service", "a").value["spec"].get("clusterIP"),
+        None
+    );
 
-    let addresses = allocated("10.1.0.1", "a") + &allocated("10.1.0.2", "h") + &allocated("10.1.0.3", "o");
+    let addresses =
+        allocated("10.1.0.1", "a") + &allocated("10.1.0.2", "h") + &allocated("10.1.0.3", "o");
     desk.put_in(recorded(), "state/ips.yaml", &addresses);
     let spec = |desk: &Desk, name| desk.object("Service", name).value["spec"].clone();
     assert_eq!(spec(&desk, "a")["clusterIP"], "10.1.0.1");
     assert_eq!(spec(&desk, "a")["clusterIPs"], json!(["10.1.0.1"]));
     assert_eq!(spec(&desk, "h")["clusterIP"], "None");
     assert_eq!(spec(&desk, "o")["clusterIP"], "10.9.9.9");
-    let typed: &k8s_openapi::api::core::v1::Service = desk.object("Service", "a").decoded().unwrap();
-    assert_eq!(typed.spec.as_ref().unwrap().cluster_ip.as_deref(), Some("10.1.0.1"));
+    let typed: &k8s_openapi::api::core::v1::Service =
+        desk.object("Service", "a").decoded().unwrap();
+    assert_eq!(
+        typed.spec.as_ref().unwrap().cluster_ip.as_deref(),
+        Some("10.1.0.1")
+    );
 
     desk.put("a.yaml", &service("a", 81));
     assert_eq!(spec(&desk, "a")["clusterIP"], "10.1.0.1");
     let both = allocated("10.1.0.7", "a") + &allocated("fd00::7", "a");
     desk.put_in(recorded(), "state/ips.yaml", &both);
-    assert_eq!(spec(&desk, "a")["clusterIPs"], json!(["10.1.0.7", "fd00::7"]));
+    assert_eq!(
+        spec(&desk, "a")["clusterIPs"],
+        json!(["10.1.0.7", "fd00::7"])
+    );
     desk.put_in(recorded(), "state/ips.yaml", "");
     assert_eq!(spec(&desk, "a").get("clusterIP"), None);
     desk.put_in(recorded(), "state/ips.yaml", &allocated("10.1.0.8", "b"));
@@ -301,10 +407,18 @@ fn a_service_without_an_address_gets_the_allocated_one() {
 #[test]
 fn files_that_are_gone_take_their_objects_with_them() {
     let mut desk = Desk::new();
-    desk.put("a.yaml", &service("a", 80)).put("b.yaml", "kind: [\n").put("c.yaml", &service("c", 80));
+    desk.put("a.yaml", &service("a", 80))
+        .put("b.yaml", "kind: [\n")
+        .put("c.yaml", &service("c", 80));
     desk.put_in(recorded(), "a.yaml", &service("r", 80));
     let names = [Arc::from("c.yaml")].into();
-    desk.store.apply(Event::Scopes { root: written(), names }, at(9));
+    desk.store.apply(
+        Event::Scopes {
+            root: written(),
+            names,
+        },
+        at(9),
+    );
     assert!(desk.find("Service", "a").is_none() && desk.find("Service", "c").is_some());
     assert!(desk.find("Service", "r").is_some());
     assert_eq!(desk.findings(), Vec::<String>::new());
@@ -314,13 +428,32 @@ fn files_that_are_gone_take_their_objects_with_them() {
 fn trouble_with_a_root_is_reported_and_costs_nothing() {
     let mut desk = Desk::new();
     desk.put("a.yaml", &service("a", 80));
-    let origin = Origin { file: Some("shop".into()), ..Origin::default() };
-    let finding =
-        origin.finding(None, &FieldPath::root(), Severity::Error, "does not exist".to_owned());
-    desk.store.apply(Event::Trouble { root: written(), findings: vec![finding] }, at(2));
+    let origin = Origin {
+        file: Some("shop".into()),
+        ..Origin::default()
+    };
+    let finding = origin.finding(
+        None,
+        &FieldPath::root(),
+        Severity::Error,
+        "does not exist".to_owned(),
+    );
+    desk.store.apply(
+        Event::Trouble {
+            root: written(),
+            findings: vec![finding],
+        },
+        at(2),
+    );
     assert_eq!(desk.findings(), ["shop: does not exist"]);
     assert!(desk.find("Service", "a").is_some());
-    desk.store.apply(Event::Trouble { root: written(), findings: vec![] }, at(3));
+    desk.store.apply(
+        Event::Trouble {
+            root: written(),
+            findings: vec![],
+        },
+        at(3),
+    );
     assert_eq!(desk.findings(), Vec::<String>::new());
 }
 
@@ -328,21 +461,43 @@ fn trouble_with_a_root_is_reported_and_costs_nothing() {
 fn single_objects_come_and_go_as_from_a_watch() {
     let mut desk = Desk::new();
     let scope = Scope::new(Root::Generated, "deploy");
-    let document = || yaml::parse(&Arc::from(""), &service("a", 80)).documents.remove(0);
-    let touched = desk.store.apply(Event::Applied { scope: scope.clone(), document: document() }, at(1));
+    let document = || {
+        yaml::parse(&Arc::from(""), &service("a", 80))
+            .documents
+            .remove(0)
+    };
+    let touched = desk.store.apply(
+        Event::Applied {
+            scope: scope.clone(),
+            document: document(),
+        },
+        at(1),
+    );
     let key = Key::new(Kind::of("", "Service"), "default", "a");
     assert!(touched.contains(&key));
     assert!(desk.store.objects().find(&key).is_some());
-    desk.store.apply(Event::Deleted { scope, key: key.clone() }, at(2));
+    desk.store.apply(
+        Event::Deleted {
+            scope,
+            key: key.clone(),
+        },
+        at(2),
+    );
     assert!(desk.store.objects().find(&key).is_none());
 }
 
 #[test]
 fn two_views_differ_in_what_changed() {
     let mut desk = Desk::new();
-    desk.put("a.yaml", &(service("a", 1) + &service("b", 1) + &service("c", 1)));
+    desk.put(
+        "a.yaml",
+        &(service("a", 1) + &service("b", 1) + &service("c", 1)),
+    );
     let before = desk.store.objects().clone();
-    desk.put("a.yaml", &(service("a", 1) + &service("b", 2) + &service("d", 1)));
+    desk.put(
+        "a.yaml",
+        &(service("a", 1) + &service("b", 2) + &service("d", 1)),
+    );
     let told: Vec<String> = desk
         .store
         .objects()
@@ -358,10 +513,25 @@ fn two_views_differ_in_what_changed() {
         })
         .collect();
     assert_eq!(told, ["modified b", "deleted c", "added d"]);
-    assert_eq!(before.list::<k8s_openapi::api::core::v1::Service>().count(), 3);
+    assert_eq!(
+        before.list::<k8s_openapi::api::core::v1::Service>().count(),
+        3
+    );
     let services = Kind::of("", "Service");
-    assert_eq!(desk.store.objects().in_namespace(&services, "default").count(), 3);
-    assert_eq!(desk.store.objects().in_namespace(&services, "other").count(), 0);
+    assert_eq!(
+        desk.store
+            .objects()
+            .in_namespace(&services, "default")
+            .count(),
+        3
+    );
+    assert_eq!(
+        desk.store
+            .objects()
+            .in_namespace(&services, "other")
+            .count(),
+        0
+    );
 }
 
 #[test]
@@ -370,13 +540,17 @@ fn lives_statuses_and_last_good_versions_outlive_a_restart() {
     desk.put("a.yaml", &(route("a", "/a") + &service("s", 80)));
     desk.put("a.yaml", &(route("a", "/b") + &service("s", 80)));
     let key = desk.object("HTTPRoute", "a").key.clone();
-    let status = json!({"parents": [{"conditions": [{"lastTransitionTime": "2026-01-01T00:00:00Z"}]}]});
+    let status =
+        json!({"parents": [{"conditions": [{"lastTransitionTime": "2026-01-01T00:00:00Z"}]}]});
     desk.store.set_status(&key, Some(status.clone()));
     let before = desk.store.objects().clone();
     let saved = serde_json::to_string(&desk.store.save()).unwrap();
 
     let restored = Store::restore(serde_json::from_str(&saved).unwrap(), &[written()], at(100));
-    let mut desk = Desk { store: restored, second: 100 };
+    let mut desk = Desk {
+        store: restored,
+        second: 100,
+    };
     assert!(desk.store.objects().changes_since(&before).is_empty());
     assert_eq!(desk.store.objects().revision(), before.revision());
 
@@ -391,23 +565,45 @@ fn lives_statuses_and_last_good_versions_outlive_a_restart() {
 
     // It was broken meanwhile.
     let restored = Store::restore(serde_json::from_str(&saved).unwrap(), &[written()], at(100));
-    let mut desk = Desk { store: restored, second: 100 };
+    let mut desk = Desk {
+        store: restored,
+        second: 100,
+    };
     desk.put("a.yaml", "kind: [\n");
     assert!(desk.store.objects().changes_since(&before).is_empty());
 
     // Another object was added to the file meanwhile: it is as old as the others.
-    desk.put("a.yaml", &(route("a", "/b") + &service("s", 80) + &service("t", 80)));
+    desk.put(
+        "a.yaml",
+        &(route("a", "/b") + &service("s", 80) + &service("t", 80)),
+    );
     assert_eq!(desk.object("Service", "t").life.created, at(1));
 
     // The file went away meanwhile.
     let restored = Store::restore(serde_json::from_str(&saved).unwrap(), &[written()], at(100));
-    let mut desk = Desk { store: restored, second: 100 };
-    desk.store.apply(Event::Scopes { root: written(), names: BTreeSet::new() }, at(101));
+    let mut desk = Desk {
+        store: restored,
+        second: 100,
+    };
+    desk.store.apply(
+        Event::Scopes {
+            root: written(),
+            names: BTreeSet::new(),
+        },
+        at(101),
+    );
     assert!(desk.find("HTTPRoute", "a").is_none());
 
     // Control is started with other paths.
-    let restored = Store::restore(serde_json::from_str(&saved).unwrap(), &[recorded()], at(100));
-    let desk = Desk { store: restored, second: 100 };
+    let restored = Store::restore(
+        serde_json::from_str(&saved).unwrap(),
+        &[recorded()],
+        at(100),
+    );
+    let desk = Desk {
+        store: restored,
+        second: 100,
+    };
     assert!(desk.find("HTTPRoute", "a").is_none() && desk.find("Namespace", "default").is_some());
 }
 
@@ -420,7 +616,9 @@ fn an_object_is_shown_whole() {
     assert_eq!(whole["metadata"]["generation"], 1);
     assert_eq!(whole["metadata"]["namespace"], "default");
     assert_eq!(whole["metadata"]["creationTimestamp"], at(1).to_string());
-    assert!(whole["metadata"]["uid"].is_string() && whole["metadata"]["resourceVersion"].is_string());
+    assert!(
+        whole["metadata"]["uid"].is_string() && whole["metadata"]["resourceVersion"].is_string()
+    );
     let namespace = desk.object("Namespace", "default").to_json();
     assert_eq!(namespace["metadata"].get("generation"), None);
 }

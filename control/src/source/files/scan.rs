@@ -37,7 +37,10 @@ pub(super) struct Listing {
 /// # Errors
 /// `path` does not exist or cannot be read.
 pub(super) fn list(path: &Path) -> io::Result<Listing> {
-    let mut listing = Listing { is_complete: true, ..Listing::default() };
+    let mut listing = Listing {
+        is_complete: true,
+        ..Listing::default()
+    };
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
         let root = fs::canonicalize(path)?;
@@ -45,7 +48,10 @@ pub(super) fn list(path: &Path) -> io::Result<Listing> {
     } else if metadata.is_file() {
         listing.files.insert(shown(path), path.to_path_buf());
     } else {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "neither a file nor a folder"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "neither a file nor a folder",
+        ));
     }
     Ok(listing)
 }
@@ -67,7 +73,8 @@ fn list_folder(root: &Path, folder: &Path, depth: usize, into: &mut Listing) -> 
                     let what = "is a link that leads out of the folder".to_owned();
                     let remedy = "name the file or folder it leads to as a path of its own";
                     let warning = Severity::Warning;
-                    into.findings.push(finding(&path, warning, what, "it is ignored", remedy));
+                    into.findings
+                        .push(finding(&path, warning, what, "it is ignored", remedy));
                     continue;
                 }
                 Link::Outside => continue,
@@ -86,7 +93,13 @@ fn list_folder(root: &Path, folder: &Path, depth: usize, into: &mut Listing) -> 
             into.is_complete = false;
             let what = format!("cannot be read: {error}");
             let effect = "what it last held stays in effect";
-            into.findings.push(finding(&path, Severity::Error, what, effect, "allow reading it"));
+            into.findings.push(finding(
+                &path,
+                Severity::Error,
+                what,
+                effect,
+                "allow reading it",
+            ));
         }
     }
     Ok(())
@@ -101,9 +114,15 @@ enum Link {
 }
 
 fn linked(root: &Path, link: &Path) -> Link {
-    let Ok(target) = fs::canonicalize(link) else { return Link::Nothing };
-    let Ok(inside) = target.strip_prefix(root) else { return Link::Outside };
-    let is_hidden = inside.components().any(|c| c.as_os_str().as_encoded_bytes().starts_with(b"."));
+    let Ok(target) = fs::canonicalize(link) else {
+        return Link::Nothing;
+    };
+    let Ok(inside) = target.strip_prefix(root) else {
+        return Link::Outside;
+    };
+    let is_hidden = inside
+        .components()
+        .any(|c| c.as_os_str().as_encoded_bytes().starts_with(b"."));
     match fs::metadata(&target) {
         Ok(metadata) if is_hidden && metadata.is_dir() => Link::Folder,
         Ok(metadata) if is_hidden && metadata.is_file() => Link::File,
@@ -185,7 +204,10 @@ pub(super) fn read(path: &Path, known: Option<Stamp>) -> io::Result<Reading> {
     if known == Some(stamp) {
         return Ok(Reading::Unchanged);
     }
-    let age = before.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+    let age = before
+        .modified()
+        .ok()
+        .and_then(|at| SystemTime::now().duration_since(at).ok());
     if age.is_some_and(|age| age < QUIET) {
         return Ok(Reading::Unsettled);
     }
@@ -196,7 +218,9 @@ pub(super) fn read(path: &Path, known: Option<Stamp>) -> io::Result<Reading> {
         return Ok(Reading::Unfit(stamp, "is larger than 4 MiB"));
     }
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(MAX_BYTES + 1)
+        .read_to_end(&mut bytes)?;
     if Stamp::of(&fs::metadata(path)?) != stamp {
         return Ok(Reading::Unsettled);
     }

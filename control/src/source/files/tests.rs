@@ -19,7 +19,11 @@ struct Folder(PathBuf);
 impl Folder {
     fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let name = format!("control-files-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!(
+            "control-files-{}-{}",
+            std::process::id(),
+            COUNT.fetch_add(1, Ordering::Relaxed)
+        );
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).unwrap();
         Self(fs::canonicalize(path).unwrap())
@@ -51,7 +55,10 @@ struct Mesh {
 
 impl Mesh {
     fn follow(paths: &[&Path]) -> Self {
-        let shared = Arc::new((Mutex::new((Store::new(Timestamp::now()), false)), Condvar::new()));
+        let shared = Arc::new((
+            Mutex::new((Store::new(Timestamp::now()), false)),
+            Condvar::new(),
+        ));
         let sink = shared.clone();
         let files = Files::start(roots(paths), move |event| {
             let mut store = sink.0.lock();
@@ -60,9 +67,14 @@ impl Mesh {
             sink.1.notify_all();
             Ok::<(), ()>(())
         });
-        let mesh = Self { shared, files: files.unwrap() };
+        let mesh = Self {
+            shared,
+            files: files.unwrap(),
+        };
         let mut store = mesh.shared.0.lock();
-        mesh.shared.1.wait_while_for(&mut store, |store| !store.1, LIMIT);
+        mesh.shared
+            .1
+            .wait_while_for(&mut store, |store| !store.1, LIMIT);
         assert!(store.1, "the source has said what there is");
         drop(store);
         mesh
@@ -71,7 +83,9 @@ impl Mesh {
     /// Waits until the ConfigMaps are these, as `name=value`.
     #[track_caller]
     fn holds(&self, expected: &[&str]) {
-        self.until(&format!("holds {expected:?}"), |store| config(store.objects()) == expected);
+        self.until(&format!("holds {expected:?}"), |store| {
+            config(store.objects()) == expected
+        });
     }
 
     /// Waits until the findings begin like these.
@@ -80,21 +94,29 @@ impl Mesh {
         self.until(&format!("finds {expected:?}"), |store| {
             let findings: Vec<String> = store.findings().iter().map(ToString::to_string).collect();
             findings.len() == expected.len()
-                && findings.iter().zip(expected).all(|(f, start)| f.starts_with(start))
+                && findings
+                    .iter()
+                    .zip(expected)
+                    .all(|(f, start)| f.starts_with(start))
         });
     }
 
     #[track_caller]
     fn until(&self, what: &str, condition: impl Fn(&Store) -> bool) {
         let mut store = self.shared.0.lock();
-        self.shared.1.wait_while_for(&mut store, |store| !condition(&store.0), LIMIT);
+        self.shared
+            .1
+            .wait_while_for(&mut store, |store| !condition(&store.0), LIMIT);
         let (now, found) = (config(store.0.objects()), store.0.findings());
         assert!(condition(&store.0), "{what}, not {now:?} with {found:?}");
     }
 }
 
 fn roots(paths: &[&Path]) -> Vec<Root> {
-    let root = |(order, path): (u32, &&Path)| Root::Written { order, path: Arc::from(*path) };
+    let root = |(order, path): (u32, &&Path)| Root::Written {
+        order,
+        path: Arc::from(*path),
+    };
     (0..).zip(paths).map(root).collect()
 }
 
@@ -109,7 +131,9 @@ fn config(objects: &Objects) -> Vec<String> {
 }
 
 fn map(name: &str, value: &str) -> String {
-    format!("---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{x: \"{value}\"}}\n")
+    format!(
+        "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{x: \"{value}\"}}\n"
+    )
 }
 
 #[test]
@@ -196,7 +220,10 @@ fn files_that_are_no_manifests_keep_what_they_held() {
     let mesh = Mesh::follow(&[&folder.0]);
     mesh.holds(&["a=1"]);
     fs::write(&file, [0xff, 0xfe, 0x00]).unwrap();
-    mesh.finds(&[format!("{}: is not UTF-8 text, what it last held stays", file.display())]);
+    mesh.finds(&[format!(
+        "{}: is not UTF-8 text, what it last held stays",
+        file.display()
+    )]);
     let large = fs::File::create(&file).unwrap();
     large.set_len(yaml::MAX_BYTES + 1).unwrap();
     drop(large);
@@ -260,7 +287,10 @@ fn a_link_out_of_the_folder_is_ignored_and_reported() {
     symlink(".", folder.path("in/loop")).unwrap();
     let mesh = Mesh::follow(&[&folder.path("in")]);
     mesh.holds(&["a=1"]);
-    mesh.finds(&[format!("{}: is a link that leads out of the folder, it is ignored", link.display())]);
+    mesh.finds(&[format!(
+        "{}: is a link that leads out of the folder, it is ignored",
+        link.display()
+    )]);
 }
 
 #[test]
@@ -268,7 +298,10 @@ fn a_path_may_come_later_and_go_without_losing_anything() {
     let folder = Folder::new();
     let path = folder.path("not/yet");
     let mesh = Mesh::follow(&[&path]);
-    mesh.finds(&[format!("{}: does not exist, what it last held stays in effect", path.display())]);
+    mesh.finds(&[format!(
+        "{}: does not exist, what it last held stays in effect",
+        path.display()
+    )]);
     folder.put("not/yet/a.yaml", &map("a", "1"));
     mesh.holds(&["a=1"]);
     mesh.finds(&[]);
@@ -289,7 +322,10 @@ fn of_several_paths_the_first_counts() {
     let mesh = Mesh::follow(&[&folder.path("one"), &folder.path("two")]);
     mesh.holds(&["a=one", "b=two"]);
     let file = folder.path("two/a.yaml");
-    mesh.finds(&[format!("{}:2 ConfigMap default/a: is also declared in", file.display())]);
+    mesh.finds(&[format!(
+        "{}:2 ConfigMap default/a: is also declared in",
+        file.display()
+    )]);
     fs::remove_file(folder.path("one/z.yaml")).unwrap();
     mesh.holds(&["a=two", "b=two"]);
 }

@@ -94,7 +94,10 @@ impl Watch {
     }
 
     pub(super) fn stopper(&self) -> Stop {
-        Stop { reports: self.sender.clone(), is_stopped: self.is_stopped.clone() }
+        Stop {
+            reports: self.sender.clone(),
+            is_stopped: self.is_stopped.clone(),
+        }
     }
 
     /// Sees to it that each of `paths` is watched as it now is.
@@ -103,14 +106,24 @@ impl Watch {
             let path = &absolute(path);
             let above = existing_above(path);
             let identity = [identity(path), identity(&above)];
-            if self.watched.get(path).is_some_and(|watched| watched.identity == identity) {
+            if self
+                .watched
+                .get(path)
+                .is_some_and(|watched| watched.identity == identity)
+            {
                 continue;
             }
             let watcher = self.watcher(path, &above).map_err(|error| {
                 let path = path.display();
                 tracing::warn!(%path, %error, "changes are looked for, not reported");
             });
-            self.watched.insert(path.clone(), Watched { identity, watcher: watcher.ok() });
+            self.watched.insert(
+                path.clone(),
+                Watched {
+                    identity,
+                    watcher: watcher.ok(),
+                },
+            );
         }
     }
 
@@ -139,8 +152,15 @@ impl Watch {
 
     /// Waits for a report, and then until reports pause; at most `interval` if there is none.
     pub(super) fn wait(&mut self, interval: Duration) -> Wake {
-        let any_unwatched = self.watched.values().any(|watched| watched.watcher.is_none());
-        let interval = if any_unwatched { interval.min(Duration::from_secs(1)) } else { interval };
+        let any_unwatched = self
+            .watched
+            .values()
+            .any(|watched| watched.watcher.is_none());
+        let interval = if any_unwatched {
+            interval.min(Duration::from_secs(1))
+        } else {
+            interval
+        };
         let mut pause = interval;
         let mut began: Option<Instant> = None;
         while began.is_none_or(|began| began.elapsed() < PATIENCE) {
@@ -156,15 +176,21 @@ impl Watch {
         if self.is_overrun.swap(false, Ordering::AcqRel) {
             self.writing.clear();
         }
-        self.writing.retain(|_, since| since.elapsed() < LONGEST_WRITE);
-        if self.is_stopped.load(Ordering::Acquire) { Wake::Stop } else { Wake::Look }
+        self.writing
+            .retain(|_, since| since.elapsed() < LONGEST_WRITE);
+        if self.is_stopped.load(Ordering::Acquire) {
+            Wake::Stop
+        } else {
+            Wake::Look
+        }
     }
 
     fn note(&mut self, report: Report) {
         match report {
             Report::Writing(paths) => {
                 let now = Instant::now();
-                self.writing.extend(paths.into_iter().map(|path| (path, now)));
+                self.writing
+                    .extend(paths.into_iter().map(|path| (path, now)));
             }
             Report::Settled(paths) => {
                 self.writing.retain(|path, _| !paths.contains(path));
@@ -177,7 +203,9 @@ impl Watch {
 /// What a report of the kernel says, if it says something about `path`. That a file was opened or
 /// read says nothing: we read them ourselves.
 fn report(event: notify::Result<notify::Event>, path: &Path) -> Option<Report> {
-    let Ok(event) = event else { return Some(Report::Changed) };
+    let Ok(event) = event else {
+        return Some(Report::Changed);
+    };
     if event.need_rescan() {
         return Some(Report::Changed);
     }
@@ -209,5 +237,7 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 fn identity(path: &Path) -> Option<(u64, u64)> {
-    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
+    fs::metadata(path)
+        .ok()
+        .map(|metadata| (metadata.dev(), metadata.ino()))
 }

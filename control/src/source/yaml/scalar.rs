@@ -68,7 +68,12 @@ fn integer_of(text: &str) -> Option<Number> {
     let (digits, radix) = radices
         .iter()
         .find_map(|(prefix, radix)| Some((lower.strip_prefix(prefix)?, *radix)))
-        .or_else(|| lower.strip_prefix('0').filter(|rest| !rest.is_empty()).map(|rest| (rest, 8)))
+        .or_else(|| {
+            lower
+                .strip_prefix('0')
+                .filter(|rest| !rest.is_empty())
+                .map(|rest| (rest, 8))
+        })
         .unwrap_or((&lower, 10));
     if digits.is_empty() || !digits.starts_with(|c: char| c.is_ascii_alphanumeric()) {
         return None;
@@ -136,7 +141,10 @@ mod tests {
             ("1.0", json!(1)),
             ("1e3", json!(1000)),
             (".5", json!(0.5)),
-            ("18446744073709551615", json!(18_446_744_073_709_551_615_u64)),
+            (
+                "18446744073709551615",
+                json!(18_446_744_073_709_551_615_u64),
+            ),
             ("-9223372036854775808", json!(i64::MIN)),
             ("1.2.3", json!("1.2.3")),
             ("10.0.0.1", json!("10.0.0.1")),
@@ -159,7 +167,11 @@ mod tests {
     #[test]
     fn quotes_and_tags_decide() {
         let scalar = |text: &str, is_plain, tag: Option<&str>| {
-            resolve(&Scalar { text: text.to_owned(), is_plain, tag: tag.map(str::to_owned) })
+            resolve(&Scalar {
+                text: text.to_owned(),
+                is_plain,
+                tag: tag.map(str::to_owned),
+            })
         };
         assert_eq!(scalar("1", false, None), json!("1"));
         assert_eq!(scalar("1", true, Some("str")), json!("1"));

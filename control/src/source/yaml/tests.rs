@@ -9,7 +9,10 @@ fn names(manifest: &Manifest) -> Vec<String> {
     let name = |document: &Document| {
         let value = &document.value;
         let kind = value.get("kind").and_then(Value::as_str).unwrap_or("?");
-        let name = value.pointer("/metadata/name").and_then(Value::as_str).unwrap_or("?");
+        let name = value
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or("?");
         format!("{}:{kind}/{name}", document.origin.lines.start().line)
     };
     manifest.documents.iter().map(name).collect()
@@ -40,7 +43,9 @@ spec:
 #[test]
 fn every_field_knows_its_line_and_column() {
     let manifest = parse_text(ROUTE);
-    let [document] = &manifest.documents[..] else { panic!("{manifest:?}") };
+    let [document] = &manifest.documents[..] else {
+        panic!("{manifest:?}")
+    };
     for (path, place) in [
         ("metadata.name", (5, 9)),
         ("spec", (6, 1)),
@@ -60,7 +65,13 @@ fn lines_count_through_the_whole_file() {
     let text = format!("---\nkind: A\nmetadata: {{name: a}}\n---\n{ROUTE}");
     let manifest = parse_text(&text);
     assert_eq!(names(&manifest), ["2:A/a", "6:HTTPRoute/reviews"]);
-    assert_eq!(line_of(&manifest.documents[1], "spec.rules[0].matches[0].path.value"), (14, 16));
+    assert_eq!(
+        line_of(
+            &manifest.documents[1],
+            "spec.rules[0].matches[0].path.value"
+        ),
+        (14, 16)
+    );
 }
 
 #[test]
@@ -68,7 +79,9 @@ fn one_malformed_document_leaves_the_others() {
     let text = "kind: A\nmetadata: {name: a}\n---\nkind: B\nmetadata: {name: [\n---\nkind: C\nmetadata: {name: c}\n";
     let manifest = parse_text(text);
     assert_eq!(names(&manifest), ["1:A/a", "7:C/c"]);
-    let [finding] = &manifest.unreadable[..] else { panic!("{manifest:?}") };
+    let [finding] = &manifest.unreadable[..] else {
+        panic!("{manifest:?}")
+    };
     assert_eq!(finding.file.as_deref(), Some("a.yaml"));
     assert!((4..=6).contains(&finding.line), "{finding:?}");
     assert!(finding.what.starts_with("is not valid YAML: "), "{finding}");
@@ -78,7 +91,11 @@ fn one_malformed_document_leaves_the_others() {
 fn a_syntax_error_names_its_line() {
     let manifest = parse_text("kind: A\nmetadata:\n  name: a\n  labels: {x: \"y\nspec: 1\n");
     assert_eq!(manifest.documents.len(), 0);
-    assert!(manifest.unreadable[0].line >= 4, "{:?}", manifest.unreadable);
+    assert!(
+        manifest.unreadable[0].line >= 4,
+        "{:?}",
+        manifest.unreadable
+    );
     let manifest = parse_text("kind: A\nmetadata:\n\tname: a\n");
     assert_eq!(manifest.unreadable[0].line, 3, "{:?}", manifest.unreadable);
 }
@@ -105,15 +122,24 @@ fn aliases_and_merge_keys_work_within_bounds() {
         laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
     }
     let manifest = parse_text(&laughs);
-    assert_eq!((manifest.documents.len(), manifest.unreadable.len()), (0, 1));
+    assert_eq!(
+        (manifest.documents.len(), manifest.unreadable.len()),
+        (0, 1)
+    );
 }
 
 #[test]
 fn nesting_without_end_is_refused() {
     let manifest = parse_text(&format!("kind: {}", "[".repeat(100_000)));
-    assert_eq!((manifest.documents.len(), manifest.unreadable.len()), (0, 1));
+    assert_eq!(
+        (manifest.documents.len(), manifest.unreadable.len()),
+        (0, 1)
+    );
     let manifest = parse_text(&format!("kind: {}1{}", "{a: ".repeat(200), "}".repeat(200)));
-    assert_eq!((manifest.documents.len(), manifest.unreadable.len()), (0, 1));
+    assert_eq!(
+        (manifest.documents.len(), manifest.unreadable.len()),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -135,8 +161,14 @@ items:
     let b = &manifest.documents[1];
     assert_eq!(b.value["apiVersion"], "x/v1");
     assert_eq!(line_of(b, "spec.port"), (10, 18));
-    assert_eq!(names(&parse_text("[{kind: A, metadata: {name: a}}, {kind: B}]")), ["1:A/a", "1:B/?"]);
-    assert_eq!(names(&parse_text("kind: AccessList\nmetadata: {name: a}")), ["1:AccessList/a"]);
+    assert_eq!(
+        names(&parse_text("[{kind: A, metadata: {name: a}}, {kind: B}]")),
+        ["1:A/a", "1:B/?"]
+    );
+    assert_eq!(
+        names(&parse_text("kind: AccessList\nmetadata: {name: a}")),
+        ["1:AccessList/a"]
+    );
 }
 
 #[test]
@@ -144,7 +176,11 @@ fn json_is_read_as_it_is_written_anywhere() {
     let text = "{\n\t\"kind\": \"A\",\n\t\"metadata\": {\"name\": \"\\u00e4\\/\\ud83d\\ude00\"},\n\t\"n\": [1, -2, 3.5, 18446744073709551615, true, null]\n}\n";
     let manifest = parse_text(text);
     let expected: Value = serde_json::from_str(text).unwrap();
-    assert_eq!(manifest.documents[0].value, expected, "{:?}", manifest.unreadable);
+    assert_eq!(
+        manifest.documents[0].value, expected,
+        "{:?}",
+        manifest.unreadable
+    );
     assert_eq!(line_of(&manifest.documents[0], "metadata.name").0, 3);
 }
 
@@ -164,19 +200,36 @@ fn scalars_mean_what_they_mean_to_kubectl() {
 
 #[test]
 fn what_says_nothing_is_no_document() {
-    for text in ["", "\n\n", "# only a comment\n", "---\n---\n# x\n---\n", "%YAML 1.2\n---\n", "null"] {
+    for text in [
+        "",
+        "\n\n",
+        "# only a comment\n",
+        "---\n---\n# x\n---\n",
+        "%YAML 1.2\n---\n",
+        "null",
+    ] {
         let manifest = parse_text(text);
-        assert_eq!((manifest.documents.len(), manifest.unreadable.len()), (0, 0), "{text:?}");
+        assert_eq!(
+            (manifest.documents.len(), manifest.unreadable.len()),
+            (0, 0),
+            "{text:?}"
+        );
     }
     let manifest = parse_text("\u{feff}%YAML 1.2\n---\nkind: A\nmetadata: {name: a}\n...\n");
     assert_eq!(names(&manifest), ["3:A/a"], "{:?}", manifest.unreadable);
     let manifest = parse_text("--- {kind: A, metadata: {name: a}}\n--- # x\nkind: B\n");
-    assert_eq!(names(&manifest), ["1:A/a", "3:B/?"], "{:?}", manifest.unreadable);
+    assert_eq!(
+        names(&manifest),
+        ["1:A/a", "3:B/?"],
+        "{:?}",
+        manifest.unreadable
+    );
 }
 
 #[test]
 fn a_marker_inside_a_block_of_text_cuts_nothing() {
-    let manifest = parse_text("kind: A\nmetadata: {name: a}\ndata:\n  x: |\n    a\n    ---\n    b\n----: 1\n");
+    let manifest =
+        parse_text("kind: A\nmetadata: {name: a}\ndata:\n  x: |\n    a\n    ---\n    b\n----: 1\n");
     assert_eq!(names(&manifest), ["1:A/a"], "{:?}", manifest.unreadable);
     assert_eq!(manifest.documents[0].value["data"]["x"], "a\n---\nb\n");
 }

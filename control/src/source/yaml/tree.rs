@@ -65,9 +65,19 @@ impl Tree {
             let at = position(&span, lines_before);
             let (shape, anchor) = match event {
                 Event::Scalar(text, style, anchor, tag) => {
-                    let tag = tag.as_deref().and_then(|tag| tag.core_suffix()).map(str::to_owned);
+                    let tag = tag
+                        .as_deref()
+                        .and_then(|tag| tag.core_suffix())
+                        .map(str::to_owned);
                     let is_plain = style == ScalarStyle::Plain;
-                    (Shape::Scalar(Scalar { text: text.into_owned(), is_plain, tag }), anchor)
+                    (
+                        Shape::Scalar(Scalar {
+                            text: text.into_owned(),
+                            is_plain,
+                            tag,
+                        }),
+                        anchor,
+                    )
                 }
                 Event::SequenceStart(_, anchor, _) => (Shape::List(Vec::new()), anchor),
                 Event::MappingStart(_, anchor, _) => (Shape::Map(Vec::new()), anchor),
@@ -85,7 +95,10 @@ impl Tree {
                 }
                 _ => continue,
             };
-            let child = Child { node: tree.nodes.len(), at };
+            let child = Child {
+                node: tree.nodes.len(),
+                at,
+            };
             if anchor != 0 {
                 anchors.insert(anchor, child.node);
             }
@@ -124,8 +137,13 @@ impl Tree {
 
     /// The value of `key` in a map.
     pub(super) fn entry(&self, map: &Child, key: &str) -> Option<&Child> {
-        let Shape::Map(entries) = self.shape(map) else { return None };
-        entries.iter().find(|(name, _)| self.text(name) == Some(key)).map(|(_, value)| value)
+        let Shape::Map(entries) = self.shape(map) else {
+            return None;
+        };
+        entries
+            .iter()
+            .find(|(name, _)| self.text(name) == Some(key))
+            .map(|(_, value)| value)
     }
 
     /// The text of a scalar.
@@ -138,8 +156,12 @@ impl Tree {
 
     /// The plain value of `child`, with the lines of all that is in it.
     pub(super) fn flatten(&self, child: &Child) -> Result<(Value, LineTable), Malformed> {
-        let mut flattening =
-            Flattening { tree: self, path: FieldPath::root(), depth: 0, fields: Vec::new() };
+        let mut flattening = Flattening {
+            tree: self,
+            path: FieldPath::root(),
+            depth: 0,
+            fields: Vec::new(),
+        };
         let value = flattening.value(child)?;
         Ok((value, LineTable::new(child.at, flattening.fields)))
     }
@@ -154,7 +176,12 @@ struct Flattening<'t> {
 
 impl Flattening<'_> {
     fn value(&mut self, child: &Child) -> Result<Value, Malformed> {
-        let refuse = |what: &str| Err(Malformed { at: child.at, what: what.to_owned() });
+        let refuse = |what: &str| {
+            Err(Malformed {
+                at: child.at,
+                what: what.to_owned(),
+            })
+        };
         if self.depth > MAX_DEPTH {
             return refuse("it is nested too deeply");
         }
@@ -198,7 +225,11 @@ impl Flattening<'_> {
             }
             self.path.enter_key(&name.text);
             // A block below its key is better pointed at where its name stands.
-            let at = if child.at.line == key.at.line { child.at } else { key.at };
+            let at = if child.at.line == key.at.line {
+                child.at
+            } else {
+                key.at
+            };
             self.fields.push((self.path.fingerprint(), at));
             let value = self.value(child)?;
             self.path.leave();
@@ -231,7 +262,10 @@ impl Flattening<'_> {
             }
             _ => {
                 let what = "the value of << is no map".to_owned();
-                Err(Malformed { at: source.at, what })
+                Err(Malformed {
+                    at: source.at,
+                    what,
+                })
             }
         }
     }
@@ -240,9 +274,15 @@ impl Flattening<'_> {
 fn position(span: &Span, lines_before: u32) -> Position {
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let (line, column) = (number(span.start.line()), number(span.start.col()));
-    Position { line: line.saturating_add(lines_before), column: column.saturating_add(1) }
+    Position {
+        line: line.saturating_add(lines_before),
+        column: column.saturating_add(1),
+    }
 }
 
 fn scan_error(error: &ScanError, lines_before: u32) -> Malformed {
-    Malformed { at: position(&Span::empty(*error.marker()), lines_before), what: error.info() }
+    Malformed {
+        at: position(&Span::empty(*error.marker()), lines_before),
+        what: error.info(),
+    }
 }

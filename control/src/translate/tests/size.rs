@@ -1,9 +1,9 @@
 //! temporary
-use std::fmt::Write as _;
-use std::time::Instant;
-use jiff::Timestamp;
 use super::*;
 use crate::source::Event;
+use jiff::Timestamp;
+use std::fmt::Write as _;
+use std::time::Instant;
 #[test]
 fn size() {
     let (n_services, per) = (2000, 5);
@@ -23,29 +23,80 @@ fn size() {
     text.pop();
     text.push(']');
     let values: Vec<Value> = serde_json::from_str(&text).unwrap();
-    let documents = values.into_iter().map(|value| Document { value, origin: Default::default() }).collect();
+    let documents = values
+        .into_iter()
+        .map(|value| Document {
+            value,
+            origin: Default::default(),
+        })
+        .collect();
     let mut store = Store::new(Timestamp::UNIX_EPOCH);
     let t = Instant::now();
-    store.apply(Event::Snapshot { scope: scope(), documents, unreadable: vec![] }, Timestamp::UNIX_EPOCH);
-    eprintln!("store {:?} {} objects, findings {}", t.elapsed(), store.objects().len(), store.findings().len());
-    let rss = || std::fs::read_to_string("/proc/self/status").unwrap().lines().find(|l| l.starts_with("VmRSS")).unwrap().to_owned();
+    store.apply(
+        Event::Snapshot {
+            scope: scope(),
+            documents,
+            unreadable: vec![],
+        },
+        Timestamp::UNIX_EPOCH,
+    );
+    eprintln!(
+        "store {:?} {} objects, findings {}",
+        t.elapsed(),
+        store.objects().len(),
+        store.findings().len()
+    );
+    let rss = || {
+        std::fs::read_to_string("/proc/self/status")
+            .unwrap()
+            .lines()
+            .find(|l| l.starts_with("VmRSS"))
+            .unwrap()
+            .to_owned()
+    };
     eprintln!("{}", rss());
     let mut tr = Translator::new(Settings::default());
     let t = Instant::now();
     tr.update(store.objects());
-    eprintln!("first {:?} worked {} resources {} readers", t.elapsed(), tr.worked(), tr.resources().addresses.len());
+    eprintln!(
+        "first {:?} worked {} resources {} readers",
+        t.elapsed(),
+        tr.worked(),
+        tr.resources().addresses.len()
+    );
     eprintln!("{}", rss());
-    let pod = documents_of(r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"new","namespace":"n0","labels":{"app":"a0"}},"spec":{"containers":[{"name":"app","image":"x"}]},"status":{"phase":"Running","podIP":"10.1.1.1"}}"#);
-    store.apply(Event::Applied { scope: scope(), document: pod }, Timestamp::UNIX_EPOCH);
+    let pod = documents_of(
+        r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"new","namespace":"n0","labels":{"app":"a0"}},"spec":{"containers":[{"name":"app","image":"x"}]},"status":{"phase":"Running","podIP":"10.1.1.1"}}"#,
+    );
+    store.apply(
+        Event::Applied {
+            scope: scope(),
+            document: pod,
+        },
+        Timestamp::UNIX_EPOCH,
+    );
     let t = Instant::now();
     let w = tr.worked();
     tr.update(store.objects());
     eprintln!("one pod {:?} work {}", t.elapsed(), tr.worked() - w);
-    let svc = documents_of(r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"s0","namespace":"n0"},"spec":{"clusterIP":"10.100.0.0","selector":{"app":"a0"},"ports":[{"name":"http","port":81,"targetPort":8080}]}}"#);
-    store.apply(Event::Applied { scope: scope(), document: svc }, Timestamp::UNIX_EPOCH);
+    let svc = documents_of(
+        r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"s0","namespace":"n0"},"spec":{"clusterIP":"10.100.0.0","selector":{"app":"a0"},"ports":[{"name":"http","port":81,"targetPort":8080}]}}"#,
+    );
+    store.apply(
+        Event::Applied {
+            scope: scope(),
+            document: svc,
+        },
+        Timestamp::UNIX_EPOCH,
+    );
     let t = Instant::now();
     let w = tr.worked();
     tr.update(store.objects());
     eprintln!("one service {:?} work {}", t.elapsed(), tr.worked() - w);
 }
-fn documents_of(text: &str) -> Document { Document { value: serde_json::from_str(text).unwrap(), origin: Default::default() } }
+fn documents_of(text: &str) -> Document {
+    Document {
+        value: serde_json::from_str(text).unwrap(),
+        origin: Default::default(),
+    }
+}
