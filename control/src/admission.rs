@@ -291,9 +291,10 @@ pub fn key_of(document: &Document) -> Result<Key, Box<Finding>> {
         .ok_or_else(|| unnamed("metadata.name", required, "give the object a name"))?;
     let kind = Kind::read(api_version, kind);
     let is_namespaced = kinds::of(&kind).is_none_or(|info| info.namespaced);
-    let namespace = match is_namespaced {
-        true => text("/metadata/namespace").unwrap_or("default"),
-        false => "",
+    let namespace = if is_namespaced {
+        text("/metadata/namespace").unwrap_or("default")
+    } else {
+        ""
     };
     Ok(Key::new(kind, namespace, name))
 }

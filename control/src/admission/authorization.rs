@@ -277,12 +277,11 @@ fn few_values(spec: &Value) -> Vec<Violation> {
     ] {
         visit(spec, pattern, &mut |_, _| values += 1);
     }
-    match values > MOST {
-        true => {
-            let what = format!("have {values} values together");
-            vec![Violation::new("rules", what, format!("use at most {MOST}"))]
-        }
-        false => Vec::new(),
+    if values > MOST {
+        let what = format!("have {values} values together");
+        vec![Violation::new("rules", what, format!("use at most {MOST}"))]
+    } else {
+        Vec::new()
     }
 }
 
@@ -291,12 +290,11 @@ fn says_something(part: &Value) -> Vec<Violation> {
         return Vec::new();
     };
     let is_empty = |value: &Value| value.as_array().is_some_and(Vec::is_empty);
-    match map.values().all(is_empty) {
-        true => {
-            let remedy = "name a field, or remove this part to match everything";
-            vec![Violation::new("", "is empty", remedy)]
-        }
-        false => Vec::new(),
+    if map.values().all(is_empty) {
+        let remedy = "name a field, or remove this part to match everything";
+        vec![Violation::new("", "is empty", remedy)]
+    } else {
+        Vec::new()
     }
 }
 
@@ -328,16 +326,15 @@ fn service_account(value: &Value) -> Vec<Violation> {
         }
         None => true,
     };
-    match is_named && !name.contains('*') && name.len() <= 320 {
-        true => Vec::new(),
-        false => {
-            let what = format!("is {}, no service account", quoted(name));
-            vec![Violation::new(
-                "",
-                what,
-                "write NAME or NAMESPACE/NAME without wildcards",
-            )]
-        }
+    if is_named && !name.contains('*') && name.len() <= 320 {
+        Vec::new()
+    } else {
+        let what = format!("is {}, no service account", quoted(name));
+        vec![Violation::new(
+            "",
+            what,
+            "write NAME or NAMESPACE/NAME without wildcards",
+        )]
     }
 }
 
@@ -345,16 +342,15 @@ fn trust_domain(value: &Value) -> Vec<Violation> {
     let Some(domain) = value.as_str() else {
         return Vec::new();
     };
-    match domain.contains('/') || !has_plain_wildcard(domain) {
-        true => {
-            let what = format!("is {}, no trust domain", quoted(domain));
-            vec![Violation::new(
-                "",
-                what,
-                "write a domain, with at most one '*' at an end",
-            )]
-        }
-        false => Vec::new(),
+    if domain.contains('/') || !has_plain_wildcard(domain) {
+        let what = format!("is {}, no trust domain", quoted(domain));
+        vec![Violation::new(
+            "",
+            what,
+            "write a domain, with at most one '*' at an end",
+        )]
+    } else {
+        Vec::new()
     }
 }
 
@@ -370,16 +366,15 @@ fn address(value: &Value) -> Vec<Violation> {
     let Some(text) = value.as_str().filter(|text| !text.is_empty()) else {
         return Vec::new();
     };
-    match text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok() {
-        true => Vec::new(),
-        false => {
-            let what = format!("is {}, no address", quoted(text));
-            vec![Violation::new(
-                "",
-                what,
-                "write an address or a range such as 10.0.0.0/8",
-            )]
-        }
+    if text.parse::<IpAddr>().is_ok() || text.parse::<IpNet>().is_ok() {
+        Vec::new()
+    } else {
+        let what = format!("is {}, no address", quoted(text));
+        vec![Violation::new(
+            "",
+            what,
+            "write an address or a range such as 10.0.0.0/8",
+        )]
     }
 }
 
@@ -388,12 +383,11 @@ fn port(value: &Value) -> Vec<Violation> {
         return Vec::new();
     };
     let is_plain = text.bytes().all(|b| b.is_ascii_digit());
-    match is_plain && text.parse::<u16>().is_ok() {
-        true => Vec::new(),
-        false => {
-            let what = format!("is {}, no port", quoted(text));
-            vec![Violation::new("", what, "write a number up to 65535")]
-        }
+    if is_plain && text.parse::<u16>().is_ok() {
+        Vec::new()
+    } else {
+        let what = format!("is {}, no port", quoted(text));
+        vec![Violation::new("", what, "write a number up to 65535")]
     }
 }
 
@@ -447,9 +441,10 @@ fn condition(condition: &Value) -> Vec<Violation> {
     };
     if key.is_empty() {
         let is_absent = condition.get("key").is_none();
-        return match is_absent {
-            true => Vec::new(),
-            false => vec![Violation::new("key", "is empty", "name an attribute")],
+        return if is_absent {
+            Vec::new()
+        } else {
+            vec![Violation::new("key", "is empty", "name an attribute")]
         };
     }
     if list("values").is_empty() && list("notValues").is_empty() {
@@ -532,9 +527,10 @@ fn attribute(key: &str) -> Attribute {
                 .find('[')
                 .filter(|open| *open > 0)
                 .zip(key.strip_suffix(']'));
-            match name.is_some_and(|(open, body)| open + 1 < body.len()) {
-                true => Attribute::Text,
-                false => Attribute::Malformed,
+            if name.is_some_and(|(open, body)| open + 1 < body.len()) {
+                Attribute::Text
+            } else {
+                Attribute::Malformed
             }
         }
         _ => Attribute::Unknown,

@@ -167,12 +167,11 @@ fn port_name(port: &Value) -> Vec<Violation> {
         return Vec::new();
     };
     let has_letter = name.contains(|c: char| c.is_ascii_lowercase());
-    match patterns::PORT_NAME.fits(name) && name.len() <= 15 && has_letter {
-        true => Vec::new(),
-        false => {
-            let remedy = format!("write {}", patterns::PORT_NAME.description);
-            vec![Violation::new("", format!("is {}", quoted(name)), remedy)]
-        }
+    if patterns::PORT_NAME.fits(name) && name.len() <= 15 && has_letter {
+        Vec::new()
+    } else {
+        let remedy = format!("write {}", patterns::PORT_NAME.description);
+        vec![Violation::new("", format!("is {}", quoted(name)), remedy)]
     }
 }
 
@@ -307,13 +306,14 @@ fn template_has_containers(template: &Value) -> Vec<Violation> {
     let containers = template
         .pointer("/spec/containers")
         .and_then(Value::as_array);
-    match containers.is_none_or(Vec::is_empty) {
-        true => vec![Violation::new(
+    if containers.is_none_or(Vec::is_empty) {
+        vec![Violation::new(
             "spec.containers",
             "is required",
             "add a container",
-        )],
-        false => Vec::new(),
+        )]
+    } else {
+        Vec::new()
     }
 }
 

@@ -274,12 +274,11 @@ fn terminates_with_something(tls: &Value) -> Vec<Violation> {
         _ => true,
     };
     let terminates = tls.get("mode").and_then(Value::as_str) == Some("Terminate");
-    match terminates && is_empty("certificateRefs") && is_empty("options") {
-        true => {
-            let what = "has neither certificateRefs nor options, but mode Terminate";
-            vec![Violation::new("", what, "name a certificate")]
-        }
-        false => Vec::new(),
+    if terminates && is_empty("certificateRefs") && is_empty("options") {
+        let what = "has neither certificateRefs nor options, but mode Terminate";
+        vec![Violation::new("", what, "name a certificate")]
+    } else {
+        Vec::new()
     }
 }
 
@@ -298,13 +297,14 @@ fn address_fits_type(address: &Value) -> Vec<Violation> {
         quoted(value),
         text("type").unwrap_or_default()
     );
-    let mut broken = match fits {
-        true => Vec::new(),
-        false => vec![Violation::new(
+    let mut broken = if fits {
+        Vec::new()
+    } else {
+        vec![Violation::new(
             "value",
             what,
             "write an address of that type",
-        )],
+        )]
     };
     if value.len() > 253 {
         broken.push(Violation::new(

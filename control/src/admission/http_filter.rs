@@ -434,13 +434,14 @@ fn path_change_fits_type(path: &Value) -> Vec<Violation> {
 }
 
 fn mirror_share(mirror: &Value) -> Vec<Violation> {
-    match mirror.get("percent").is_some() && mirror.get("fraction").is_some() {
-        true => vec![Violation::new(
+    if mirror.get("percent").is_some() && mirror.get("fraction").is_some() {
+        vec![Violation::new(
             "fraction",
             "is set beside percent",
             "remove one of them",
-        )],
-        false => Vec::new(),
+        )]
+    } else {
+        Vec::new()
     }
 }
 
@@ -520,12 +521,13 @@ fn wildcard_stands_alone(list: &Value) -> Vec<Violation> {
         .flatten()
         .filter_map(Value::as_str)
         .collect();
-    match items.len() > 1 && items.contains(&"*") {
-        true => vec![Violation::new(
+    if items.len() > 1 && items.contains(&"*") {
+        vec![Violation::new(
             "",
             "has '*' beside other entries",
             "leave '*' alone",
-        )],
-        false => Vec::new(),
+        )]
+    } else {
+        Vec::new()
     }
 }

@@ -291,16 +291,15 @@ fn matches_in_all(rules: &Value) -> Vec<Violation> {
                 .map_or(0, Vec::len)
         })
         .sum();
-    match all > 128 {
-        true => {
-            let what = format!("have {all} matches together");
-            vec![Violation::new(
-                "",
-                what,
-                "use at most 128, or several routes",
-            )]
-        }
-        false => Vec::new(),
+    if all > 128 {
+        let what = format!("have {all} matches together");
+        vec![Violation::new(
+            "",
+            what,
+            "use at most 128, or several routes",
+        )]
+    } else {
+        Vec::new()
     }
 }
 
@@ -340,12 +339,11 @@ fn path_fits_type(path: &Value) -> Vec<Violation> {
 pub(super) fn service_has_port(reference: &Value) -> Vec<Violation> {
     let is_service = text(reference, "group").unwrap_or_default().is_empty()
         && text(reference, "kind").unwrap_or("Service") == "Service";
-    match is_service && reference.get("port").is_none_or(Value::is_null) {
-        true => {
-            let remedy = "add the port of the Service";
-            vec![Violation::new("port", "is required for a Service", remedy)]
-        }
-        false => Vec::new(),
+    if is_service && reference.get("port").is_none_or(Value::is_null) {
+        let remedy = "add the port of the Service";
+        vec![Violation::new("port", "is required for a Service", remedy)]
+    } else {
+        Vec::new()
     }
 }
 

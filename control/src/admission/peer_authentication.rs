@@ -58,15 +58,14 @@ fn ports_need_selector(spec: &Value) -> Vec<Violation> {
         .pointer("/selector/matchLabels")
         .and_then(Value::as_object);
     let selects = labels.is_some_and(|labels| !labels.is_empty());
-    match spec.get("portLevelMtls").is_some() && !selects {
-        true => {
-            let remedy = "add a selector: ports are those of a workload";
-            vec![Violation::new(
-                "portLevelMtls",
-                "is set without a selector",
-                remedy,
-            )]
-        }
-        false => Vec::new(),
+    if spec.get("portLevelMtls").is_some() && !selects {
+        let remedy = "add a selector: ports are those of a workload";
+        vec![Violation::new(
+            "portLevelMtls",
+            "is set without a selector",
+            remedy,
+        )]
+    } else {
+        Vec::new()
     }
 }

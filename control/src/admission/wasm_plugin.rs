@@ -208,15 +208,14 @@ fn digests_agree(spec: &Value) -> Vec<Violation> {
 
 fn host_has_no_value(variable: &Value) -> Vec<Violation> {
     let from_host = variable.get("valueFrom").and_then(Value::as_str) == Some("HOST");
-    match from_host && variable.get("value").is_some() {
-        true => {
-            let what = "is set, but the value comes from the host";
-            vec![Violation::new(
-                "value",
-                what,
-                "remove it or use valueFrom INLINE",
-            )]
-        }
-        false => Vec::new(),
+    if from_host && variable.get("value").is_some() {
+        let what = "is set, but the value comes from the host";
+        vec![Violation::new(
+            "value",
+            what,
+            "remove it or use valueFrom INLINE",
+        )]
+    } else {
+        Vec::new()
     }
 }

@@ -175,9 +175,10 @@ impl Followed {
         let mut pace = Pace::Seldom;
         for (name, path) in &listing.files {
             let known = self.files.get(name).copied();
-            let reading = match watch.is_being_written(path) {
-                true => Ok(Reading::Unsettled),
-                false => scan::read(path, known),
+            let reading = if watch.is_being_written(path) {
+                Ok(Reading::Unsettled)
+            } else {
+                scan::read(path, known)
             };
             match reading {
                 Ok(Reading::Unchanged) => {}

@@ -79,9 +79,10 @@ fn integer_of(text: &str) -> Option<Number> {
         return None;
     }
     let magnitude = u64::from_str_radix(digits, radix).ok()?;
-    match is_negative {
-        false => Some(magnitude.into()),
-        true => 0i64.checked_sub_unsigned(magnitude).map(Number::from),
+    if is_negative {
+        0i64.checked_sub_unsigned(magnitude).map(Number::from)
+    } else {
+        Some(magnitude.into())
     }
 }
 
