@@ -93,21 +93,17 @@ impl Routes {
             let paths = paths.into_iter().collect::<Vec<_>>().join(", ");
             return error(StatusCode::NOT_FOUND, &format!("there is {paths}"));
         }
-        match here.iter().find(|route| route.method == *request.method()) {
-            Some(route) => (route.handler)(request).await,
-            None => {
-                let allowed: Vec<&str> = here.iter().map(|route| route.method.as_str()).collect();
-                let allowed = allowed.join(", ");
-                let mut answer = error(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    &format!("this takes {allowed}"),
-                );
-                if let Ok(value) = HeaderValue::from_str(&allowed) {
-                    answer.headers_mut().insert(header::ALLOW, value);
-                }
-                answer
-            }
+        if let Some(route) = here.iter().find(|route| route.method == *request.method()) {
+            return (route.handler)(request).await;
         }
+        let allowed: Vec<&str> = here.iter().map(|route| route.method.as_str()).collect();
+        let allowed = allowed.join(", ");
+        let what = format!("this takes {allowed}");
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, &what);
+        if let Ok(value) = HeaderValue::from_str(&allowed) {
+            answer.headers_mut().insert(header::ALLOW, value);
+        }
+        answer
     }
 }
 

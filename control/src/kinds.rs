@@ -27,6 +27,9 @@ pub use defaults::strip_nulls;
 /// The typed form of a tree, with the paths of the fields it does not know.
 type Typed = (Arc<dyn Any + Send + Sync>, Vec<FieldPath>);
 
+/// Turns a tree into its typed form.
+type Decode = fn(&Value) -> Result<Typed, Mismatch>;
+
 /// One kind.
 #[derive(Clone, Copy)]
 pub struct Info {
@@ -46,7 +49,7 @@ pub struct Info {
     pub counts_generations: bool,
     /// Whether status is a part that only its controller writes.
     pub has_status: bool,
-    decode: Option<fn(&Value) -> Result<Typed, Mismatch>>,
+    decode: Option<Decode>,
     defaults: fn(&mut Value),
     first_status: fn() -> Option<Value>,
     checks: &'static [&'static [Check]],

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeMap,
+    env,
     ffi::OsString,
     fs,
     os::unix::{ffi::OsStringExt, process::CommandExt},
@@ -47,8 +48,10 @@ pub(super) fn run(mesh: &MeshName, args: &Args) -> anyhow::Result<ExitCode> {
     let pod = found.first().context("no pod")?;
     enter(pod).with_context(|| format!("enter pod {}/{}", pod.namespace, pod.name))?;
     let (program, words) = args.command.split_first().context("no command is given")?;
+    let mut environment = environment(pod);
+    environment.insert("PATH".into(), search_path()?);
     let mut command = Command::new(program);
-    command.args(words).envs(environment(pod));
+    command.args(words).envs(environment);
     let error = command.exec();
     crate::print::fail(format_args!("{}: {error}", Path::new(program).display()));
     let code = if error.kind() == std::io::ErrorKind::NotFound {
@@ -86,6 +89,15 @@ fn enter(pod: &PodReport) -> anyhow::Result<()> {
 }
 
 /// What the pod's first container has in its environment.
+/// Where programs are found: as the caller has it, and last this program's own folder, so that
+/// `cairn sample` is at hand in a pod wherever cairn is installed.
+fn search_path() -> anyhow::Result<OsString> {
+    let own = env::current_exe().context("find this program")?;
+    let given = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&given).chain(own.parent().map(Path::to_owned));
+    env::join_paths(folders).context("join the folders programs are found in")
+}
+
 fn environment(pod: &PodReport) -> BTreeMap<OsString, OsString> {
     let pid = pod.containers.iter().find_map(|container| container.pid);
     let file = pid.map(|pid| PathBuf::from(format!("/proc/{pid}/environ")));

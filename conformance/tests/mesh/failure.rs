@@ -22,13 +22,27 @@ fn mesh() -> Mesh {
         "metadata: {labels: {istio.io/use-waypoint: waypoint}, name: behind,",
         1,
     );
-    let world =
-        [NAMESPACE.to_owned(), behind, server("default", "echo", "v1"), client("default", "web")];
+    let world = [
+        NAMESPACE.to_owned(),
+        behind,
+        server("default", "echo", "v1"),
+        client("default", "web"),
+    ];
     Mesh::builder().manifest("world.yaml", &world.concat()).up()
 }
 
 fn code(mesh: &Mesh, url: &str) -> String {
-    let args = ["curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url];
+    let args = [
+        "curl",
+        "-s",
+        "-m",
+        "5",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        url,
+    ];
     mesh.exec("web", args).stdout
 }
 
@@ -36,12 +50,16 @@ fn code(mesh: &Mesh, url: &str) -> String {
 fn pid(mesh: &Mesh, role: &str) -> Option<i64> {
     let status = mesh.status();
     let processes = status.get("processes")?.as_array()?;
-    let found = processes.iter().find(|process| process.get("role").is_some_and(|is| is == role));
+    let found = processes
+        .iter()
+        .find(|process| process.get("role").is_some_and(|is| is == role));
     found?.get("pid")?.as_i64()
 }
 
 fn kill(pid: i64) {
-    let killed = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+    let killed = std::process::Command::new("kill")
+        .args(["-KILL", &pid.to_string()])
+        .status();
     assert!(killed.unwrap().success());
 }
 
@@ -97,8 +115,12 @@ fn down_leaves_nothing_also_after_the_runner_was_killed() {
     mesh.run(["down"]).ok();
     mesh.run(["down"]).ok();
     let namespaces = std::fs::read_dir("/run/netns").map(|entries| {
-        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-        names.filter(|file| file.contains(&name)).collect::<Vec<_>>()
+        let names = entries
+            .flatten()
+            .map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names
+            .filter(|file| file.contains(&name))
+            .collect::<Vec<_>>()
     });
     assert!(namespaces.unwrap_or_default().is_empty());
     assert!(!std::path::Path::new("/run/cairn").join(&name).exists());

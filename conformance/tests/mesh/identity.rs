@@ -25,8 +25,21 @@ fn strict_mtls_refuses_plaintext_and_keeps_the_mesh_talking() {
     let mesh = Mesh::builder().manifest("world.yaml", &manifest).up();
     let ask = |from: &str| {
         let url = "http://echo.shop.svc.cluster.local/";
-        mesh.exec(from, ["curl", "-s", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", url])
-            .stdout
+        mesh.exec(
+            from,
+            [
+                "curl",
+                "-s",
+                "-m",
+                "5",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                url,
+            ],
+        )
+        .stdout
     };
     assert_eq!(ask("shop/web"), "200");
     assert_eq!(ask("outside/stranger"), "200");
@@ -34,8 +47,12 @@ fn strict_mtls_refuses_plaintext_and_keeps_the_mesh_talking() {
         "strict.yaml",
         "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: strict, namespace: shop}\nspec: {mtls: {mode: STRICT}}\n",
     );
-    eventually("plaintext is refused", || (ask("outside/stranger") == "000").then_some(()));
+    eventually("plaintext is refused", || {
+        (ask("outside/stranger") == "000").then_some(())
+    });
     assert_eq!(ask("shop/web"), "200");
     mesh.remove("strict.yaml");
-    eventually("plaintext is taken again", || (ask("outside/stranger") == "200").then_some(()));
+    eventually("plaintext is taken again", || {
+        (ask("outside/stranger") == "200").then_some(())
+    });
 }

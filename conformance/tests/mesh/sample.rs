@@ -9,12 +9,16 @@ fn the_shop_does_what_it_says() {
     }
     let mesh = Mesh::builder().sample().up();
     let ask = |from: &str, args: &[&str]| {
-        mesh.exec(from, ["curl", "-si", "-m", "10"].iter().chain(args)).ok()
+        mesh.exec(from, ["curl", "-si", "-m", "10"].iter().chain(args))
+            .ok()
     };
     let reviews = "http://reviews:8080/";
     let answer = ask("frontend", &["-H", "end-user: jason", reviews]);
     assert!(answer.contains("v2"), "{answer}");
-    assert!(answer.contains("x-shop: open"), "the filter marks every answer: {answer}");
+    assert!(
+        answer.contains("x-shop: open"),
+        "the filter marks every answer: {answer}"
+    );
     assert!(ask("ratings", &[reviews]).contains("RBAC: access denied"));
     assert!(ask("frontend", &["http://ratings:8080/"]).starts_with("HTTP/1.1 200"));
 }

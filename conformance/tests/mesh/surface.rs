@@ -11,10 +11,15 @@ const COMPONENTS: [&str; 3] = ["ztunnel-node1", "control", "default/waypoint"];
 fn every_component_shows_its_configuration() {
     let Some(mesh) = shared() else { return };
     for component in COMPONENTS {
-        let dump = mesh.exec(component, ["curl", "-s", "localhost:15000/config_dump"]).ok();
+        let dump = mesh
+            .exec(component, ["curl", "-s", "localhost:15000/config_dump"])
+            .ok();
         let dump: serde_json::Value = serde_json::from_str(&dump).unwrap();
         assert!(dump.is_object(), "{component}");
-        assert!(!dump.to_string().contains("PRIVATE KEY"), "{component} shows a key");
+        assert!(
+            !dump.to_string().contains("PRIVATE KEY"),
+            "{component} shows a key"
+        );
     }
 }
 
@@ -22,7 +27,9 @@ fn every_component_shows_its_configuration() {
 fn every_component_is_ready_and_says_so() {
     let Some(mesh) = shared() else { return };
     for component in COMPONENTS {
-        let ready = mesh.exec(component, ["curl", "-s", "localhost:15021/healthz/ready"]).ok();
+        let ready = mesh
+            .exec(component, ["curl", "-s", "localhost:15021/healthz/ready"])
+            .ok();
         assert_eq!(ready, "ready\n", "{component}");
     }
 }
@@ -32,7 +39,12 @@ fn metrics_parse_with_promtool() {
     let Some(mesh) = shared() else { return };
     mesh.exec("web", ["curl", "-s", "http://echo/"]).ok();
     for component in COMPONENTS {
-        let metrics = mesh.exec(component, ["curl", "-s", "localhost:15020/stats/prometheus"]).ok();
+        let metrics = mesh
+            .exec(
+                component,
+                ["curl", "-s", "localhost:15020/stats/prometheus"],
+            )
+            .ok();
         let mut check = Command::new("promtool")
             .args(["check", "metrics", "--lint=none"])
             .stdin(Stdio::piped())
@@ -40,10 +52,18 @@ fn metrics_parse_with_promtool() {
             .stderr(Stdio::piped())
             .spawn()
             .expect("promtool (package prometheus) is installed");
-        check.stdin.take().unwrap().write_all(metrics.as_bytes()).unwrap();
+        check
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(metrics.as_bytes())
+            .unwrap();
         let checked = check.wait_with_output().unwrap();
         // 3 is a matter of style, such as counters without help; 1 is not parsing.
-        assert!(checked.status.code() != Some(1), "{component}: {checked:?}\n{metrics}");
+        assert!(
+            checked.status.code() != Some(1),
+            "{component}: {checked:?}\n{metrics}"
+        );
     }
 }
 
@@ -51,8 +71,12 @@ fn metrics_parse_with_promtool() {
 fn a_request_is_counted_with_who_and_what() {
     let Some(mesh) = shared() else { return };
     mesh.exec("web", ["curl", "-s", "http://echo/"]).ok();
-    let metrics =
-        mesh.exec("default/waypoint", ["curl", "-s", "localhost:15020/stats/prometheus"]).ok();
+    let metrics = mesh
+        .exec(
+            "default/waypoint",
+            ["curl", "-s", "localhost:15020/stats/prometheus"],
+        )
+        .ok();
     let line = metrics.lines().find(|line| {
         line.starts_with("istio_requests_total{")
             && line.contains("source_principal=\"spiffe://cluster.local/ns/default/sa/web\"")

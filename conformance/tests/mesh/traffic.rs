@@ -19,9 +19,23 @@ fn status(mesh: &Mesh, from: &str, args: &[&str]) -> String {
 fn a_service_answers_by_name_and_by_address() {
     let Some(mesh) = shared() else { return };
     let service = mesh.object("service", "default/echo").unwrap();
-    let vip = service.pointer("/spec/clusterIP").unwrap().as_str().unwrap().to_owned();
-    for host in ["echo", "echo.default", "echo.default.svc.cluster.local", &vip] {
-        assert_eq!(status(&mesh, "web", &[&format!("http://{host}/")]), "200", "{host}");
+    let vip = service
+        .pointer("/spec/clusterIP")
+        .unwrap()
+        .as_str()
+        .unwrap()
+        .to_owned();
+    for host in [
+        "echo",
+        "echo.default",
+        "echo.default.svc.cluster.local",
+        &vip,
+    ] {
+        assert_eq!(
+            status(&mesh, "web", &[&format!("http://{host}/")]),
+            "200",
+            "{host}"
+        );
     }
 }
 
@@ -94,14 +108,22 @@ fn requests_through_the_waypoint_have_an_id_and_others_have_none() {
     let Some(mesh) = shared() else { return };
     let through = curl(&mesh, "web", &["http://echo/"]).ok().to_lowercase();
     assert!(through.contains("x-request-id"), "{through}");
-    let around = curl(&mesh, "web", &["http://plain.bare/"]).ok().to_lowercase();
+    let around = curl(&mesh, "web", &["http://plain.bare/"])
+        .ok()
+        .to_lowercase();
     assert!(!around.contains("x-request-id"), "{around}");
 }
 
 #[test]
 fn http2_and_grpc_pass_the_waypoint() {
     let Some(mesh) = shared() else { return };
-    let version = ["--http2-prior-knowledge", "-o", "/dev/null", "-w", "%{http_code} %{http_version}"];
+    let version = [
+        "--http2-prior-knowledge",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code} %{http_version}",
+    ];
     let args: Vec<_> = version.iter().chain(&["http://echo/"]).copied().collect();
     assert_eq!(curl(&mesh, "web", &args).stdout, "200 2");
     let call = ["cairn", "sample", "grpc-client", "http://echo", "ping"];
@@ -119,7 +141,14 @@ fn websocket_frames_pass_the_waypoint_both_ways() {
 #[test]
 fn a_protocol_in_which_the_server_speaks_first_passes_without_a_waypoint() {
     let Some(mesh) = shared() else { return };
-    let call = ["cairn", "sample", "tcp-client", "banner.bare:9000", "--send", "hello"];
+    let call = [
+        "cairn",
+        "sample",
+        "tcp-client",
+        "banner.bare:9000",
+        "--send",
+        "hello",
+    ];
     let answer = mesh.exec("web", call).ok();
     assert!(answer.contains("hello"), "{answer}");
 }
@@ -127,7 +156,13 @@ fn a_protocol_in_which_the_server_speaks_first_passes_without_a_waypoint() {
 #[test]
 fn malformed_http_passes_byte_exact_without_a_waypoint() {
     let Some(mesh) = shared() else { return };
-    let call = ["cairn", "sample", "tcp-client", "malformed.bare:9000", "--malformed"];
+    let call = [
+        "cairn",
+        "sample",
+        "tcp-client",
+        "malformed.bare:9000",
+        "--malformed",
+    ];
     mesh.exec("web", call).ok();
 }
 
@@ -138,13 +173,26 @@ fn a_gibibyte_streams_both_ways_with_the_right_checksum() {
     let expected = mesh.exec("web", ["bash", "-c", sum]).ok();
     let upload = "head -c 1073741824 /dev/zero | curl -s -m 300 -T - http://echo/upload";
     let answer = mesh.exec("web", ["bash", "-c", upload]).ok();
-    assert!(answer.contains(expected.trim()), "{answer} is not {expected}");
+    assert!(
+        answer.contains(expected.trim()),
+        "{answer} is not {expected}"
+    );
     let download = "curl -s -m 300 http://echo/bytes/1073741824 | wc -c";
-    assert_eq!(mesh.exec("web", ["bash", "-c", download]).ok().trim(), "1073741824");
+    assert_eq!(
+        mesh.exec("web", ["bash", "-c", download]).ok().trim(),
+        "1073741824"
+    );
 }
 
 #[test]
 fn a_pod_outside_of_the_mesh_reaches_what_permits_it() {
     let Some(mesh) = shared() else { return };
-    assert_eq!(status(&mesh, "outside/stranger", &["http://plain.bare.svc.cluster.local/"]), "200");
+    assert_eq!(
+        status(
+            &mesh,
+            "outside/stranger",
+            &["http://plain.bare.svc.cluster.local/"]
+        ),
+        "200"
+    );
 }

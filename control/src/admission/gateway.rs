@@ -455,7 +455,7 @@ pub(super) fn reference(reference: &Value) -> Vec<Violation> {
         ),
         ("port", &[Rule::Between(1, 65_535)]),
     ];
-    let broken = rules.iter().flat_map(|(field, rules)| {
+    let broken = rules.iter().filter_map(|(field, rules)| {
         let node = reference.get(field).filter(|node| !node.is_null());
         // One word about a field is enough.
         let first = node.and_then(|node| rules.iter().find_map(|rule| rule.violations(node).pop()));

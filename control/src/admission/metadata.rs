@@ -84,7 +84,7 @@ fn labels(labels: &Value) -> Vec<Violation> {
     broken
 }
 
-/// All annotations of an object together may have so many bytes (TotalAnnotationSizeLimitB).
+/// All annotations of an object together may have so many bytes (`TotalAnnotationSizeLimitB`).
 const ANNOTATIONS_BYTES: usize = 256 << 10;
 
 fn annotations(annotations: &Value) -> Vec<Violation> {

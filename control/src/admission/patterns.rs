@@ -83,7 +83,7 @@ patterns! {
     /// Kubernetes label value.
     LABEL_VALUE: r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$",
         "at most 63 letters, digits, '-', '_' and '.', a letter or digit at both ends";
-    /// Port name (IANA_SVC_NAME): at most 15 characters, at least one letter.
+    /// Port name (`IANA_SVC_NAME`): at most 15 characters, at least one letter.
     PORT_NAME: r"^[a-z0-9]+(-[a-z0-9]+)*$", "at most 15 lower case letters, digits and hyphens";
     /// 64 hex digits, or nothing.
     SHA256: r"^$|^[a-f0-9]{64}$", "64 lower case hexadecimal digits";

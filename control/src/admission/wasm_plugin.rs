@@ -180,7 +180,7 @@ fn url_scheme(url: &Value) -> Vec<Violation> {
         return broken(format!("is {}, no URL", quoted(url)));
     }
     match url.split_once("://") {
-        Some(("http" | "https" | "oci", rest)) if rest.is_empty() => {
+        Some(("http" | "https" | "oci", "")) => {
             broken(format!("is {}, which names no host", quoted(url)))
         }
         Some(("file", rest)) if !rest.starts_with('/') => {

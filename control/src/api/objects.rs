@@ -29,10 +29,10 @@ const CHANGES_A_FRAME: usize = 64;
 
 /// The rows about the objects and findings behind `handle`.
 pub fn routes(handle: Handle) -> Routes {
-    let (list, follow, board) = (handle.clone(), handle.clone(), handle.board().clone());
+    let (follow, board) = (handle.clone(), handle.board().clone());
     Routes::new()
         .on(Method::GET, "/objects", move |request| {
-            let answer = list_objects(&list.objects(), request.uri());
+            let answer = list_objects(&handle.objects(), request.uri());
             async move { answer }
         })
         .on(Method::GET, "/watch", move |request| {
@@ -56,16 +56,13 @@ struct Selection {
 impl Selection {
     fn read(uri: &Uri, objects: &Objects) -> Result<Self, Box<Answer>> {
         let query = Query::of(uri);
-        let kind = match query.text("kind") {
-            None => None,
-            Some(name) => match kinds::lookup(name, objects) {
-                Some(kind) => Some(kind),
-                None => {
-                    let what = format!("no kind is called {name:?}");
-                    return Err(Box::new(error(StatusCode::NOT_FOUND, &what)));
-                }
-            },
+        let lookup = |name| {
+            kinds::lookup(name, objects).ok_or_else(|| {
+                let what = format!("no kind is called {name:?}");
+                Box::new(error(StatusCode::NOT_FOUND, &what))
+            })
         };
+        let kind = query.text("kind").map(lookup).transpose()?;
         let owned = |name| query.text(name).map(str::to_owned);
         Ok(Self {
             kind,

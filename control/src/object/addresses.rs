@@ -18,7 +18,7 @@ const SERVICE: Kind = Kind::of("", "Service");
 pub(super) struct Addresses {
     /// IPv4 before IPv6, then by number.
     of_service: BTreeMap<Key, BTreeSet<IpAddr>>,
-    /// What each IPAddress last said.
+    /// What each `IPAddress` last said.
     allocations: HashMap<Key, (Key, IpAddr)>,
 }
 
@@ -82,7 +82,7 @@ impl Addresses {
     }
 }
 
-/// The Service that an IPAddress belongs to, with the address.
+/// The Service that an `IPAddress` belongs to, with the address.
 fn allocation(object: &Object) -> Option<(Key, IpAddr)> {
     let parent = object.value.pointer("/spec/parentRef")?;
     let text = |field: &str| parent.get(field).and_then(Value::as_str);

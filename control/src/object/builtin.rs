@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Key, Kind};
 use crate::source::{Document, Origin};
 
-/// GatewayClasses that are always there, with their controllers. Names are Istio's, so that
+/// Gateway classes that are always there, with their controllers. Names are Istio's, so that
 /// manifests written for it work.
 const CLASSES: [(&str, &str); 3] = [
     ("istio-waypoint", "istio.io/mesh-controller"),

@@ -47,10 +47,11 @@ impl Catalog {
             .entry(key.clone())
             .or_default()
             .insert(scope.clone());
-        if is_new && scope.root != Root::Builtin {
-            if let Some(namespace) = namespace_of(&key) {
-                *self.namespaces.entry(namespace.into()).or_default() += 1;
-            }
+        if is_new
+            && scope.root != Root::Builtin
+            && let Some(namespace) = namespace_of(&key)
+        {
+            *self.namespaces.entry(namespace.into()).or_default() += 1;
         }
         self.scopes
             .entry(scope.clone())

@@ -202,13 +202,14 @@ fn walk_mut(node: &mut Value, steps: &[Step<'_>], change: &mut dyn FnMut(&mut Va
             }
         }
         (Step::Items, Value::Array(items)) => {
-            items
-                .iter_mut()
-                .for_each(|child| walk_mut(child, rest, change));
+            for child in items {
+                walk_mut(child, rest, change);
+            }
         }
         (Step::Values, Value::Object(map)) => {
-            map.values_mut()
-                .for_each(|child| walk_mut(child, rest, change));
+            for child in map.values_mut() {
+                walk_mut(child, rest, change);
+            }
         }
         _ => {}
     }

@@ -306,7 +306,7 @@ impl Store {
                         self.put(key, admitted, &document.origin, scope, now);
                     }
                     Err(broken) => {
-                        findings.extend(broken.into_iter().map(|f| self.refused(key, f)))
+                        findings.extend(broken.into_iter().map(|f| self.refused(key, f)));
                     }
                 }
             }

@@ -4,7 +4,7 @@ use super::*;
 use crate::kinds;
 
 /// `field what` of the first field of `spec` that does not fit.
-fn mismatch_of(group: &str, kind: &str, spec: Value) -> String {
+fn mismatch_of(group: &str, kind: &str, spec: &Value) -> String {
     let info = kinds::find(group, kind).unwrap();
     let value = json!({
         "apiVersion": info.api_version(), "kind": kind, "metadata": {"name": "x"}, "spec": spec,
@@ -73,14 +73,14 @@ fn a_field_of_another_type_is_named_in_plain_words() {
             "spec.pluginConfig is a list, must be a map",
         ),
     ] {
-        assert_eq!(mismatch_of(group, kind, spec), expected);
+        assert_eq!(mismatch_of(group, kind, &spec), expected);
     }
 }
 
 #[test]
 fn an_enum_inside_a_list_is_named_by_its_field() {
     let spec = json!({"rules": [{"matches": [{"method": "get"}]}]});
-    let said = mismatch_of("gateway.networking.k8s.io", "HTTPRoute", spec);
+    let said = mismatch_of("gateway.networking.k8s.io", "HTTPRoute", &spec);
     assert!(
         said.starts_with("spec.rules[0].matches[0].method is \"get\", must be one of"),
         "{said}"

@@ -9,7 +9,7 @@ use super::Filler::{Bool, Made, Number, Text};
 use super::{Row, fill, set_missing};
 use crate::object::visit_mut;
 
-/// `kubernetes.io/metadata.name` is on every namespace (NamespaceDefaultLabelName).
+/// `kubernetes.io/metadata.name` is on every namespace (`NamespaceDefaultLabelName`).
 pub(in crate::kinds) fn namespace(value: &mut Value) {
     let Some(name) = value.pointer("/metadata/name").cloned() else {
         return;
@@ -112,18 +112,18 @@ pub(in crate::kinds) fn deployment(value: &mut Value) {
     }
 }
 
-/// ReplicaSet and StatefulSet.
+/// `ReplicaSet` and `StatefulSet`.
 pub(in crate::kinds) fn replicated(value: &mut Value) {
     pod_template(value);
     fill(value, &[("spec", "replicas", Number(1))]);
 }
 
-/// DaemonSet and Job: `spec.template`.
+/// `DaemonSet` and `Job`: `spec.template`.
 pub(in crate::kinds) fn pod_template(value: &mut Value) {
     visit_mut(value, "spec.template.spec", &mut pod_spec);
 }
 
-/// CronJob: a template in a template.
+/// `CronJob`: a template in a template.
 pub(in crate::kinds) fn cron_job(value: &mut Value) {
     visit_mut(value, "spec.jobTemplate.spec.template.spec", &mut pod_spec);
 }

@@ -5,7 +5,7 @@ use super::*;
 fn found(tree: &Value, pattern: &str) -> Vec<String> {
     let mut found = Vec::new();
     visit(tree, pattern, &mut |path, value| {
-        found.push(format!("{path}={value}"))
+        found.push(format!("{path}={value}"));
     });
     found
 }

@@ -31,7 +31,7 @@ pub(super) struct Listing {
 /// Lists the manifests at `path`: itself, or those in the folder and below.
 ///
 /// Names beginning with `.` are passed over. A link is followed if it leads to something in the
-/// folder that is not listed anyway: this is how Kubernetes mounts a ConfigMap (`a.yaml` →
+/// folder that is not listed anyway: this is how Kubernetes mounts a `ConfigMap` (`a.yaml` →
 /// `..data/a.yaml`, `..data` → `..2026_01_01`).
 ///
 /// # Errors
@@ -68,7 +68,6 @@ fn list_folder(root: &Path, folder: &Path, depth: usize, into: &mut Listing) -> 
             match linked(root, &path) {
                 Link::Folder => true,
                 Link::File => false,
-                Link::Nothing => continue,
                 Link::Outside if is_manifest(&path) => {
                     let what = "is a link that leads out of the folder".to_owned();
                     let remedy = "name the file or folder it leads to as a path of its own";
@@ -77,7 +76,7 @@ fn list_folder(root: &Path, folder: &Path, depth: usize, into: &mut Listing) -> 
                         .push(finding(&path, warning, what, "it is ignored", remedy));
                     continue;
                 }
-                Link::Outside => continue,
+                Link::Outside | Link::Nothing => continue,
             }
         } else {
             file_type.is_dir()

@@ -80,7 +80,7 @@ impl Mesh {
         mesh
     }
 
-    /// Waits until the ConfigMaps are these, as `name=value`.
+    /// Waits until the config maps are these, as `name=value`.
     #[track_caller]
     fn holds(&self, expected: &[&str]) {
         self.until(&format!("holds {expected:?}"), |store| {

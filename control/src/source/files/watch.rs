@@ -165,10 +165,9 @@ impl Watch {
         let mut began: Option<Instant> = None;
         while began.is_none_or(|began| began.elapsed() < PATIENCE) {
             match self.reports.recv_timeout(pause) {
-                Ok(Report::Stop) => return Wake::Stop,
+                Ok(Report::Stop) | Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
                 Ok(report) => self.note(report),
                 Err(RecvTimeoutError::Timeout) => break,
-                Err(RecvTimeoutError::Disconnected) => return Wake::Stop,
             }
             began.get_or_insert_with(Instant::now);
             pause = QUIET;

@@ -86,6 +86,9 @@ fn integer_of(text: &str) -> Option<Number> {
     }
 }
 
+/// 2^53: whole numbers below it are exact in a float.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
 /// `[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?`. As JSON has one kind of number, a whole
 /// one is written as such.
 fn float_of(text: &str) -> Option<Number> {
@@ -105,7 +108,6 @@ fn float_of(text: &str) -> Option<Number> {
         return None;
     }
     let float: f64 = text.parse().ok()?;
-    const EXACT: f64 = 9_007_199_254_740_992.0;
     if float.fract() == 0.0 && float.abs() < EXACT {
         #[expect(clippy::cast_possible_truncation, reason = "a whole number below 2^53")]
         return Some(Number::from(float as i64));

@@ -119,7 +119,7 @@ fn aliases_and_merge_keys_work_within_bounds() {
     let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..12 {
         let below = format!("*a{},", level - 1).repeat(9);
-        laughs.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+        laughs += &format!("a{level}: &a{level} [{below}]\n");
     }
     let manifest = parse_text(&laughs);
     assert_eq!(
