@@ -1,3 +1,5 @@
+use std::fmt::Write;
+
 use super::*;
 
 fn parse_text(text: &str) -> Manifest {
@@ -119,7 +121,7 @@ fn aliases_and_merge_keys_work_within_bounds() {
     let mut laughs = "a0: &a0 [x,x,x,x,x,x,x,x,x]\n".to_owned();
     for level in 1..12 {
         let below = format!("*a{},", level - 1).repeat(9);
-        laughs += &format!("a{level}: &a{level} [{below}]\n");
+        writeln!(laughs, "a{level}: &a{level} [{below}]").unwrap();
     }
     let manifest = parse_text(&laughs);
     assert_eq!(
