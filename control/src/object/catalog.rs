@@ -16,25 +16,49 @@ pub(super) struct Catalog {
     namespaces: BTreeMap<Arc<str>, usize>,
 }
 
+/// Which objects an event is about.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    /// Those that are new, different or gone.
+    pub(super) changed: BTreeSet<Key>,
+    /// Those that only stand elsewhere in their file.
+    pub(super) moved: BTreeSet<Key>,
+}
+
+impl Touched {
+    /// One object that is new, different or gone.
+    pub(super) fn one(key: Key) -> Self {
+        Self {
+            changed: BTreeSet::from([key]),
+            moved: BTreeSet::new(),
+        }
+    }
+}
+
 impl Catalog {
     /// Takes `documents` as all that `scope` holds; if `keeps_missing`, only as what is new of it.
-    /// Returns the keys that were touched.
     pub(super) fn replace(
         &mut self,
         scope: &Scope,
         documents: BTreeMap<Key, Arc<Document>>,
         keeps_missing: bool,
-    ) -> BTreeSet<Key> {
-        let mut touched: BTreeSet<Key> = documents.keys().cloned().collect();
+    ) -> Touched {
+        let mut touched = Touched::default();
         if !keeps_missing {
             for key in self.keys_of(scope) {
                 if !documents.contains_key(&key) {
                     self.remove(scope, &key);
-                    touched.insert(key);
+                    touched.changed.insert(key);
                 }
             }
         }
         for (key, document) in documents {
+            let known = self.scopes.get(scope).and_then(|known| known.get(&key));
+            if known.is_some_and(|known| known.value == document.value) {
+                touched.moved.insert(key.clone());
+            } else {
+                touched.changed.insert(key.clone());
+            }
             self.put(scope, key, document);
         }
         touched

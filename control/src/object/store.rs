@@ -11,7 +11,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::addresses::Addresses;
-use super::catalog::Catalog;
+use super::catalog::{Catalog, Touched};
 use super::saved::{Saved, SavedObject};
 use super::{Key, Life, Object, Objects, builtin};
 use crate::admission::{self, Admitted};
@@ -101,7 +101,7 @@ impl Store {
     /// Takes one event; returns the objects that may have changed.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> BTreeSet<Key> {
         let now = whole_seconds(now);
-        let touched = match event {
+        let mut touched = match event {
             Event::Snapshot {
                 scope,
                 documents,
@@ -111,16 +111,16 @@ impl Store {
                 Ok(key) => {
                     self.ages.entry(scope.clone()).or_insert(now);
                     self.catalog.put(&scope, key.clone(), Arc::new(document));
-                    BTreeSet::from([key])
+                    Touched::one(key)
                 }
                 Err(finding) => {
                     self.unreadable.entry(scope).or_default().push(*finding);
-                    BTreeSet::new()
+                    Touched::default()
                 }
             },
             Event::Deleted { scope, key } => {
                 self.catalog.remove(&scope, &key);
-                BTreeSet::from([key])
+                Touched::one(key)
             }
             Event::Scopes { root, names } => {
                 let known = self.catalog.scopes_of(&root).into_iter();
@@ -133,10 +133,12 @@ impl Store {
                     .chain(unreadable)
                     .filter(|scope| !names.contains(&scope.name))
                     .collect();
-                let gone = gone
-                    .into_iter()
-                    .map(|scope| self.take_snapshot(&scope, Vec::new(), Vec::new(), now));
-                gone.flatten().collect()
+                let mut touched = Touched::default();
+                for scope in gone {
+                    let of_scope = self.take_snapshot(&scope, Vec::new(), Vec::new(), now);
+                    touched.changed.extend(of_scope.changed);
+                }
+                touched
             }
             Event::Trouble { root, findings } => {
                 if findings.is_empty() {
@@ -144,15 +146,24 @@ impl Store {
                 } else {
                     self.trouble.insert(root, findings);
                 }
-                BTreeSet::new()
+                Touched::default()
             }
             Event::Synced => {
                 self.is_synced = true;
                 self.former.clear();
-                BTreeSet::new()
+                Touched::default()
             }
         };
-        self.settle(touched, now)
+        // What was said about an object names lines, which are other ones now.
+        let (stale, moved): (Vec<Key>, Vec<Key>) = touched
+            .moved
+            .into_iter()
+            .partition(|key| self.judged.contains_key(key));
+        touched.changed.extend(stale);
+        moved.iter().for_each(|key| self.relocate(key));
+        let mut touched = self.settle(touched.changed, now);
+        touched.extend(moved);
+        touched
     }
 
     /// Sets the status of an object; whether that changed anything. Only the part of control that
@@ -207,7 +218,7 @@ impl Store {
         documents: Vec<Document>,
         mut unreadable: Vec<Finding>,
         now: Timestamp,
-    ) -> BTreeSet<Key> {
+    ) -> Touched {
         let mut named: BTreeMap<Key, Arc<Document>> = BTreeMap::new();
         let mut twice = Vec::new();
         for document in documents {
@@ -235,6 +246,18 @@ impl Store {
             self.ages.remove(scope);
         }
         touched
+    }
+
+    /// Notes where an object stands now that is as it was.
+    fn relocate(&mut self, key: &Key) {
+        let holders = self.catalog.holders(key);
+        if let (Some((_, document)), Some(object)) = (holders.first(), self.view.find(key)) {
+            let object = Object {
+                origin: Arc::new(document.origin.clone()),
+                ..object.as_ref().clone()
+            };
+            self.view.insert(Arc::new(object));
+        }
     }
 
     /// Brings the view up to date for `touched` and for all that follows from it.
