@@ -160,7 +160,9 @@ impl Store {
             .into_iter()
             .partition(|key| self.judged.contains_key(key));
         touched.changed.extend(stale);
-        moved.iter().for_each(|key| self.relocate(key));
+        for key in &moved {
+            self.relocate(key);
+        }
         let mut touched = self.settle(touched.changed, now);
         touched.extend(moved);
         touched

@@ -6,7 +6,6 @@ mod binding;
 mod incremental;
 mod policy;
 mod rejection;
-mod size;
 mod status;
 
 use std::fmt::Write as _;

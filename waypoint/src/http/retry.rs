@@ -43,8 +43,6 @@ enum Failed {
     Timeout,
     Upstream(Failure),
     Unbuildable,
-    /// A gRPC call would lose its trailers over HTTP/1.1.
-    Downgrade,
 }
 
 /// Sends a request to an endpoint, again if need be, and returns the answer.
@@ -182,9 +180,6 @@ async fn once(
     cx.report.upstream(&endpoint);
     let in_flight = worker.loads.begin(endpoint.address);
     let http2 = speaks_http2(declared, head);
-    if head.is_grpc() && head.is_http2() && !http2 {
-        return Err((Failed::Downgrade, None));
-    }
     let exchange = exchange(cx, &endpoint, host.as_ref(), http2, head, body);
     let outcome = match until {
         Some(until) => timeout_at(until, exchange)
@@ -199,12 +194,13 @@ async fn once(
 }
 
 /// What to speak: what the port is declared to be, else what the client speaks. An upgrade exists
-/// in HTTP/1.1 alone.
+/// in HTTP/1.1 alone, and gRPC in HTTP/2 alone: a port that is declared plain `http` and is called
+/// with gRPC all the same is taken at the client's word, since over HTTP/1.1 the call cannot work.
 fn speaks_http2(declared: Option<AppProtocol>, head: &Head) -> bool {
     match declared {
         _ if head.websocket => false,
         Some(AppProtocol::Http2 | AppProtocol::Grpc) => true,
-        Some(AppProtocol::Http11) => false,
+        Some(AppProtocol::Http11) => head.is_http2() && head.is_grpc(),
         Some(AppProtocol::Unknown | AppProtocol::Tcp | AppProtocol::Tls) | None => head.is_http2(),
     }
 }
@@ -292,7 +288,7 @@ impl<'a> Policy<'a> {
         }
         match outcome {
             Ok((answer, _)) => self.wants_status(answer.response.status()),
-            Err((Failed::NoEndpoint | Failed::Unbuildable | Failed::Downgrade, _)) => false,
+            Err((Failed::NoEndpoint | Failed::Unbuildable, _)) => false,
             Err((Failed::Timeout, _)) => self.asked.is_some(),
             Err((Failed::Upstream(failure), _)) => match failure {
                 Failure::Connect(_) | Failure::Unsent(_) => true,
@@ -325,10 +321,6 @@ impl Failed {
             Self::NoEndpoint => Kind::NoEndpoint.into(),
             Self::Timeout => Kind::Timeout.into(),
             Self::Unbuildable => Kind::BadRequest("the request cannot be passed on").into(),
-            Self::Downgrade => Error::caused(
-                Kind::Protocol,
-                "the port is declared HTTP/1.1, which carries no gRPC",
-            ),
             Self::Upstream(failure) => match failure {
                 Failure::Connect(error) => Error::caused(Kind::ConnectFailed, error),
                 Failure::Unsent(error) | Failure::Reset { error, .. } => {

@@ -86,6 +86,15 @@ fn the_declared_protocol_wins_and_else_the_clients_stays() {
         assert_eq!(speaks_http2(declared, &one), from_one, "{declared:?}");
         assert_eq!(speaks_http2(declared, &two), from_two, "{declared:?}");
     }
+    let mut call = two.clone();
+    call.headers.insert(
+        "content-type",
+        http::HeaderValue::from_static("application/grpc"),
+    );
+    assert!(
+        speaks_http2(Some(AppProtocol::Http11), &call),
+        "gRPC cannot work over HTTP/1.1"
+    );
     let socket = Head {
         websocket: true,
         ..one
