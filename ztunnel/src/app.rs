@@ -11,7 +11,7 @@ use prometheus_client::registry::Registry;
 use runtime::admin::stats::Metrics;
 use runtime::admin::{Admin, ready};
 use runtime::{Gates, TaskSet, Workers, log};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use telemetry::dns::DnsMetrics;
 use telemetry::tcp::TcpMetrics;
 use telemetry::xds::XdsMetrics;
@@ -19,6 +19,7 @@ use tokio::sync::mpsc;
 
 use crate::certificates::Certificates;
 use crate::config::Config;
+use crate::connections::{OpenConnections, PodStates};
 use crate::inpod::Manager;
 use crate::report::Reporting;
 use crate::served::{DnsConfig, PodMetrics, ProcessDrain, Server};
@@ -65,15 +66,20 @@ async fn serve(config: Config, log: &log::Log) -> Result<()> {
         drain: drain.clone(),
         grace: config.drain,
     };
+    metrics.register(|registry| workers.register(registry));
+    let states = PodStates::default();
+    let hbone = hbone::Settings::default();
+    let resolvers = resolvers(&config.resolv_conf);
     let server = metrics.register(|registry| Server {
         workers: workers.clone(),
         store: store.clone(),
         certificates: certificates.clone(),
         reporting: reporting(log, registry),
         metrics: PodMetrics::register(registry),
+        states: states.clone(),
         trust_domain: config.place.trust_domain.clone(),
-        hbone: hbone::Settings::default(),
-        dns: dns(&config, registry),
+        hbone: hbone.clone(),
+        dns: dns(&config, resolvers.clone(), registry),
         process,
         alive,
     });
@@ -96,8 +102,10 @@ async fn serve(config: Config, log: &log::Log) -> Result<()> {
             tasks: &tasks,
             gates: &gates,
             metrics: &metrics,
+            settings: config.dump(&hbone, &resolvers),
             store,
             keyring,
+            states,
         },
     )?;
 
@@ -129,14 +137,14 @@ fn reporting(log: &log::Log, registry: &mut Registry) -> Reporting {
     Reporting {
         metrics: TcpMetrics::register(istio),
         access: log.access().clone(),
+        open: OpenConnections::default(),
     }
 }
 
-fn dns(config: &Config, registry: &mut Registry) -> Option<DnsConfig> {
+fn dns(config: &Config, resolvers: Vec<SocketAddr>, registry: &mut Registry) -> Option<DnsConfig> {
     if !config.dns {
         return None;
     }
-    let resolvers = resolvers(&config.resolv_conf);
     if resolvers.is_empty() {
         let file = config.resolv_conf.display();
         tracing::warn!(%file, "no resolver found: names outside of the mesh will not resolve");
@@ -191,6 +199,8 @@ struct Shown<'a> {
     metrics: &'a Metrics,
     store: Arc<SharedStore>,
     keyring: Keyring,
+    states: PodStates,
+    settings: Value,
 }
 
 fn show(config: &Config, log: &log::Log, shown: Shown<'_>) -> Result<()> {
@@ -200,14 +210,14 @@ fn show(config: &Config, log: &log::Log, shown: Shown<'_>) -> Result<()> {
         metrics,
         store,
         keyring,
+        states,
+        settings,
     } = shown;
     metrics.register(runtime::process::register);
-    let place = serde_json::to_value(&config.place)?;
-    let settings = settings(config, place);
     let admin = Admin::new("ztunnel").logging(log.levels().clone()).json(
         "/config_dump",
         "everything this ztunnel knows",
-        move || config_dump(&store, &keyring, &settings),
+        move || config_dump(&store, &keyring, &states, &settings),
     );
     let bound = |what, address| format!("cannot serve {what} at {address}");
     admin
@@ -221,28 +231,34 @@ fn show(config: &Config, log: &log::Log, shown: Shown<'_>) -> Result<()> {
     Ok(())
 }
 
-fn settings(config: &Config, place: Value) -> Value {
-    let mut settings = Map::new();
-    if let Value::Object(place) = place {
-        settings.extend(place);
-    }
-    settings.insert("xdsAddress".into(), json!(config.xds_address));
-    settings.insert("caAddress".into(), json!(config.ca_address));
-    settings.insert("dnsProxy".into(), json!(config.dns));
-    settings.insert("inpodUds".into(), json!(config.inpod_socket));
-    let duration = |duration: std::time::Duration| json!({"secs": duration.as_secs(), "nanos": duration.subsec_nanos()});
-    settings.insert("secretTtl".into(), duration(config.secret_ttl));
-    settings.insert("selfTerminationDeadline".into(), duration(config.drain));
-    Value::Object(settings)
-}
-
-fn config_dump(store: &SharedStore, keyring: &Keyring, settings: &Value) -> Value {
+/// Everything this ztunnel knows. Nothing waits for its service to be known, and there is no
+/// state but what the control plane sends, so two keys of Istio's are always empty.
+fn config_dump(
+    store: &SharedStore,
+    keyring: &Keyring,
+    states: &PodStates,
+    settings: &Value,
+) -> Value {
     let mut dump = dump::store(&store.current());
-    dump.insert("certificates".into(), json!(keyring.dump()));
-    dump.insert("config".into(), settings.clone());
-    dump.insert(
-        "version".into(),
-        json!({"version": env!("CARGO_PKG_VERSION")}),
-    );
+    let nothing = json!({"workloads": [], "services": [], "policies": []});
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let version = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "buildProfile": build,
+        "cryptoProvider": "tls-aws-lc",
+    });
+    let parts = [
+        ("certificates", json!(keyring.dump())),
+        ("config", settings.clone()),
+        ("stagedServices", json!({})),
+        ("staticConfig", nothing),
+        ("version", version),
+        ("workloadState", states.dump()),
+    ];
+    dump.extend(parts.map(|(key, value)| (key.to_owned(), value)));
     Value::Object(dump)
 }

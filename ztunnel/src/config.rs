@@ -10,6 +10,7 @@ use identity::Token;
 use identity::channel::Roots;
 use serde::Serialize;
 
+mod dump;
 #[cfg(test)]
 mod tests;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
 use telemetry::dns::{self as metrics, DnsMetrics, Transport};
+use telemetry::tcp::Reporter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::timeout;
@@ -74,7 +75,7 @@ pub(crate) async fn serve_udp(pod: Rc<Pod>, settings: Rc<Settings>, socket: UdpS
 
 /// Answers connections until the pod is let go.
 pub(crate) async fn serve_tcp(pod: Rc<Pod>, settings: Rc<Settings>, listener: TcpListener) {
-    pod.accept(listener, move |pod, stream, _| {
+    pod.accept(listener, Reporter::Source, move |pod, stream, _| {
         let settings = settings.clone();
         async move {
             if let Err(error) = connection(&pod, &settings, stream).await {

@@ -190,6 +190,7 @@ fn facts(pod: &Pod, peer: &Peer, connect: &Connect, destination: &Destination) -
         source,
         source_identity: Some(peer.identity.clone()),
         destination_addr: peer.local,
+        target: destination.address,
         hbone_target: connect.target().ok().map(ToString::to_string),
         service: destination.service.clone(),
         destination: Some(destination.workload.clone()),

@@ -40,8 +40,8 @@ pub(crate) trait Pods {
     /// When they cannot be.
     fn serve(&self, pod: &PodInfo, netns: &Arc<Namespace>) -> std::io::Result<Self::Served>;
 
-    /// Tells metrics how many pods are served and how many wait.
-    fn count(&self, served: usize, pending: usize);
+    /// Tells operators how many pods are served and which wait.
+    fn count(&self, served: usize, pending: Vec<PodInfo>);
 }
 
 /// The pods of a node, in conversation with its agent.
@@ -246,7 +246,8 @@ impl<P: Pods> Manager<P> {
     }
 
     fn tell(&self, conversation: &Conversation) {
-        self.pods.count(self.served.len(), self.pending.len());
+        let pending = self.pending.values().map(|(pod, _)| pod.clone());
+        self.pods.count(self.served.len(), pending.collect());
         if conversation.snapshot.is_none() && self.pending.is_empty() {
             self.readiness.ready();
         } else {

@@ -21,6 +21,7 @@ pub mod config;
 
 mod admission;
 mod certificates;
+mod connections;
 mod control_plane;
 mod copy;
 mod dns;

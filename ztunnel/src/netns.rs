@@ -20,9 +20,9 @@ mod tests;
 
 const BACKLOG: i32 = 1024;
 /// Source: istio/ztunnel `src/config.rs`, `KEEPALIVE_*`.
-const KEEPALIVE_TIME: Duration = Duration::from_secs(180);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(180);
-const KEEPALIVE_PROBES: u32 = 9;
+pub(crate) const KEEPALIVE_TIME: Duration = Duration::from_secs(180);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(180);
+pub(crate) const KEEPALIVE_PROBES: u32 = 9;
 
 thread_local! {
     /// Where this thread belongs. Opened before it goes anywhere else.

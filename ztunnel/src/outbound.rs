@@ -41,7 +41,9 @@ pub(crate) async fn serve(pod: Rc<Pod>, stream: TcpStream, client: SocketAddr) {
                 .early(Direction::Outbound, client, dialled, &error);
         }
     };
-    let report = pod.reporting.open(facts(client, &source, &hop), started);
+    let report = pod
+        .reporting
+        .open(facts(client, dialled, &source, &hop), started);
     let result = forward(&pod, &source, client, &hop, stream, report.counters()).await;
     report.close(result);
 }
@@ -69,7 +71,7 @@ async fn next_hop(pod: &Pod, dialled: SocketAddr) -> Result<(SharedWorkload, Nex
     Ok((source, hop))
 }
 
-fn facts(client: SocketAddr, source: &SharedWorkload, hop: &NextHop) -> Facts {
+fn facts(client: SocketAddr, dialled: SocketAddr, source: &SharedWorkload, hop: &NextHop) -> Facts {
     let (destination_addr, to, tunnelled) = match hop {
         NextHop::Waypoint(to) | NextHop::Tunnel(to) => (to.address, Some(to), true),
         NextHop::Plain(to) => (to.address, Some(to), false),
@@ -82,6 +84,7 @@ fn facts(client: SocketAddr, source: &SharedWorkload, hop: &NextHop) -> Facts {
         source: Some(source.clone()),
         source_identity: tunnelled.then(|| source.identity.clone()),
         destination_addr,
+        target: dialled,
         hbone_target: to.filter(|_| tunnelled).map(|to| to.target.to_string()),
         service: to.and_then(|to| to.service.clone()),
         destination_identity: destination

@@ -60,6 +60,7 @@ fn facts(pod: &Pod, client: SocketAddr, to: SocketAddr, workload: &SharedWorkloa
         source,
         source_identity: None,
         destination_addr: to,
+        target: to,
         hbone_target: None,
         service: service.map(|entry| entry.service.clone()),
         destination: Some(workload.clone()),

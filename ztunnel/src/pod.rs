@@ -16,7 +16,9 @@ use identity::CertSource;
 use mesh::spiffe::SpiffeId;
 use mesh::store::{HBONE_PORT, Store};
 use mesh::workload::{SharedWorkload, Workload, WorkloadType};
+use prometheus_client::metrics::gauge::Gauge;
 use runtime::{Drain, LocalTasks};
+use telemetry::tcp::Reporter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -41,8 +43,11 @@ pub(crate) const INBOUND_PORT: u16 = 15006;
 pub(crate) const DNS_PORT: u16 = 15053;
 
 /// Ports that are ours in every captured pod; a target of ours is never one of them.
+pub(crate) const OWN_PORTS: [u16; 3] = [INBOUND_PORT, OUTBOUND_PORT, HBONE_PORT];
+
+/// Whether a port is one of [`OWN_PORTS`].
 pub(crate) fn is_own_port(port: u16) -> bool {
-    [OUTBOUND_PORT, INBOUND_PORT, HBONE_PORT].contains(&port)
+    OWN_PORTS.contains(&port)
 }
 
 /// Who a pod is, as the node agent tells.
@@ -110,9 +115,11 @@ impl Pod {
     pub(crate) async fn accept<F: Future<Output = ()> + 'static>(
         self: Rc<Self>,
         listener: TcpListener,
+        reporter: Reporter,
         serve: impl Fn(Rc<Self>, TcpStream, SocketAddr) -> F,
     ) {
         let mut drain = self.drain.clone();
+        let sockets = self.reporting.metrics.sockets(reporter);
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -121,8 +128,12 @@ impl Pod {
             match accepted {
                 Ok((stream, from)) => {
                     netns::tune((&stream).into());
+                    let open = OpenSocket::new(&sockets);
                     let connection = serve(self.clone(), stream, netns::canonical(from));
-                    self.tasks.spawn("connection", connection);
+                    self.tasks.spawn("connection", async move {
+                        connection.await;
+                        drop(open);
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, pod = self.info.name, "cannot accept a connection");
@@ -144,6 +155,22 @@ impl Pod {
         let connected = timeout(CONNECT_TIMEOUT, self.netns.connect(to, source)).await;
         let late = |_| std::io::Error::from(std::io::ErrorKind::TimedOut);
         connected.map_err(late).flatten().map_err(Error::Connect)
+    }
+}
+
+/// Counts a socket for as long as it is served, however that ends.
+struct OpenSocket(Gauge);
+
+impl OpenSocket {
+    fn new(sockets: &Gauge) -> Self {
+        sockets.inc();
+        Self(sockets.clone())
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -15,13 +15,15 @@ use telemetry::label::PeerLabels;
 use telemetry::tcp::{Handles, Reporter, Security, TcpMetrics, TrafficLabels};
 use tokio::time::Instant;
 
+use crate::connections::{Connection, Entry, OpenConnections};
 use crate::error::Error;
 
-/// Where reports go. One for each worker.
+/// Where reports go. One for each pod on each worker.
 #[derive(Clone, Debug)]
 pub(crate) struct Reporting {
     pub(crate) metrics: TcpMetrics,
     pub(crate) access: AccessLog,
+    pub(crate) open: OpenConnections,
 }
 
 /// What is known of a connection once it is known where it goes.
@@ -33,6 +35,8 @@ pub(crate) struct Facts {
     /// The identity the client proved, or, on its own side, proves with.
     pub(crate) source_identity: Option<SpiffeId>,
     pub(crate) destination_addr: SocketAddr,
+    /// What the client asked for: outbound what the pod dialled, inbound the pod's own port.
+    pub(crate) target: SocketAddr,
     pub(crate) hbone_target: Option<String>,
     pub(crate) service: Option<Arc<Service>>,
     pub(crate) destination: Option<SharedWorkload>,
@@ -41,6 +45,17 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    fn connection(&self) -> Connection {
+        Connection {
+            direction: self.direction,
+            source: self.source_addr,
+            target: self.target,
+            hop: self.destination_addr,
+            service: self.service.clone(),
+            tunnelled: self.hbone_target.is_some(),
+        }
+    }
+
     fn labels(&self) -> TrafficLabels {
         let reporter = match self.direction {
             Direction::Outbound => Reporter::Source,
@@ -78,6 +93,7 @@ pub(crate) struct Report {
     handles: Option<Handles>,
     bytes: Rc<Bytes>,
     access: AccessLog,
+    _entry: Entry,
 }
 
 #[derive(Debug, Default)]
@@ -91,12 +107,14 @@ impl Reporting {
     pub(crate) fn open(&self, facts: Facts, started: Instant) -> Report {
         let handles = Some(self.metrics.open(facts.labels()));
         let access = self.access.clone();
+        let entry = self.open.add(facts.connection());
         Report {
             facts,
             started,
             handles,
             bytes: Rc::default(),
             access,
+            _entry: entry,
         }
     }
 

@@ -15,10 +15,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use runtime::{Drain, LocalTasks, Workers, drain};
 use telemetry::dns::DnsMetrics;
+use telemetry::tcp::Reporter;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::mpsc;
 
 use crate::certificates::Certificates;
+use crate::connections::{OpenConnections, PodStates, ServedEntry};
 use crate::inpod::Pods;
 use crate::netns::Namespace;
 use crate::pod::{INBOUND_PORT, OUTBOUND_PORT, Pod, PodInfo};
@@ -36,6 +38,7 @@ pub(crate) struct Server {
     pub(crate) certificates: Certificates,
     pub(crate) reporting: Reporting,
     pub(crate) metrics: PodMetrics,
+    pub(crate) states: PodStates,
     pub(crate) trust_domain: String,
     pub(crate) hbone: hbone::Settings,
     pub(crate) dns: Option<DnsConfig>,
@@ -92,6 +95,7 @@ pub(crate) struct Served {
     certificates: Certificates,
     metrics: PodMetrics,
     process: ProcessDrain,
+    _entry: ServedEntry,
 }
 
 impl Drop for Served {
@@ -160,14 +164,20 @@ impl Pods for Server {
             .collect::<io::Result<Vec<_>>>()?;
         self.certificates.hold(&holder(&info.uid), &identity);
         let (trigger, drain) = drain::channel();
-        for (index, sockets) in sockets.into_iter().enumerate() {
+        let open: Vec<OpenConnections> =
+            sockets.iter().map(|_| OpenConnections::default()).collect();
+        let entry = self.states.serve(info.clone(), open.clone());
+        for (index, (sockets, open)) in sockets.into_iter().zip(open).enumerate() {
             let parts = Parts {
                 info: info.clone(),
                 netns: netns.clone(),
                 certificates: self.certificates.source(&identity),
                 store: self.store.clone(),
                 hbone: self.hbone.clone(),
-                reporting: self.reporting.clone(),
+                reporting: Reporting {
+                    open,
+                    ..self.reporting.clone()
+                },
                 drain: drain.clone(),
                 dns: self.dns.clone(),
                 alive: self.alive.clone(),
@@ -183,16 +193,18 @@ impl Pods for Server {
             certificates: self.certificates.clone(),
             metrics: self.metrics.clone(),
             process: self.process.clone(),
+            _entry: entry,
         })
     }
 
-    fn count(&self, served: usize, pending: usize) {
+    fn count(&self, served: usize, pending: Vec<PodInfo>) {
         self.metrics
             .active
             .set(i64::try_from(served).unwrap_or(i64::MAX));
         self.metrics
             .pending
-            .set(i64::try_from(pending).unwrap_or(i64::MAX));
+            .set(i64::try_from(pending.len()).unwrap_or(i64::MAX));
+        self.states.wait(pending);
     }
 }
 
@@ -244,11 +256,20 @@ async fn start(parts: Parts, sockets: Sockets, tasks: LocalTasks) {
         );
         return;
     };
-    tasks.spawn("outbound", pod.clone().accept(outbound, outbound::serve));
-    tasks.spawn("inbound", pod.clone().accept(inbound, inbound::serve));
+    tasks.spawn(
+        "outbound",
+        pod.clone()
+            .accept(outbound, Reporter::Source, outbound::serve),
+    );
+    tasks.spawn(
+        "inbound",
+        pod.clone()
+            .accept(inbound, Reporter::Destination, inbound::serve),
+    );
     tasks.spawn(
         "plaintext",
-        pod.clone().accept(plaintext, passthrough::serve),
+        pod.clone()
+            .accept(plaintext, Reporter::Destination, passthrough::serve),
     );
     if let Some(config) = parts.dns {
         let settings = Rc::new(dns::Settings {

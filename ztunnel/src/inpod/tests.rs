@@ -48,7 +48,7 @@ impl Pods for Book {
         Ok(Entry(self.clone(), pod.uid.clone()))
     }
 
-    fn count(&self, _: usize, _: usize) {}
+    fn count(&self, _: usize, _: Vec<PodInfo>) {}
 }
 
 /// An agent under the test's control, and the manager that talks to it.
