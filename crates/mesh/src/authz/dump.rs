@@ -73,14 +73,14 @@ impl Serialize for Match {
     }
 }
 
-/// One value: `{"Exact": "…"}` or `"Presence"`.
+/// One value: `{"Exact": "…"}` or `{"Presence": []}`.
 #[derive(Serialize)]
 enum Shown {
     Exact(String),
     Prefix(String),
     Suffix(String),
     Template(String),
-    Presence,
+    Presence(),
     #[serde(untagged)]
     Plain(String),
     #[serde(untagged)]
@@ -92,7 +92,7 @@ fn string(value: &StringMatch) -> Shown {
         StringMatch::Exact(text) => Shown::Exact(text.to_string()),
         StringMatch::Prefix(text) => Shown::Prefix(text.to_string()),
         StringMatch::Suffix(text) => Shown::Suffix(text.to_string()),
-        StringMatch::Presence => Shown::Presence,
+        StringMatch::Presence => Shown::Presence(),
     }
 }
 
