@@ -71,7 +71,7 @@ impl Cli {
         let outcome = match self.command {
             // The command takes this process's place, so nothing may run beside it.
             Command::Exec(args) => exec::run(&mesh, &args),
-            Command::Up(args) => up::run(&mesh, args),
+            Command::Up(args) => up::run(&mesh, &args),
             // Products make their own runtimes and threads.
             Command::Control(paths) => product(control::app::run(&Config::load(paths, &env))),
             Command::Ztunnel => product(ztunnel::app::run(&env)),
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn durations_are_read_as_people_write_them() {
         assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("2m"), Ok(Duration::from_mins(2)));
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         for bad in ["", "5", "s", "-1s", "1h30m"] {
             assert!(duration(bad).is_err(), "{bad}");

@@ -174,7 +174,9 @@ impl LocalApi {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<T, Error> {
-        let exchange = timeout(DEADLINE, self.exchange(method, path, body)).await;
+        // Boxed: who asks now and then does not keep room for a connection of hyper's.
+        let exchange = Box::pin(self.exchange(method, path, body));
+        let exchange = timeout(DEADLINE, exchange).await;
         let unreachable = |source| Error::Unreachable {
             socket: self.socket.clone(),
             source,

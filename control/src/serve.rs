@@ -167,6 +167,8 @@ impl ControlServer {
                 ReceiverStream::new(connections),
                 shutdown.clone().cancelled_owned(),
             );
+        // Boxed: it is large, and callers pass the future around.
+        let serving = Box::pin(serving);
         let stopping = async {
             shutdown.cancelled().await;
             self.xds.close();

@@ -19,8 +19,7 @@ const BACKLOG: i32 = 1024;
 /// How long accepting pauses when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Keepalive of accepted connections; ztunnel's.
-const KEEPALIVE: (Duration, Duration, u32) =
-    (Duration::from_secs(180), Duration::from_secs(180), 9);
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_mins(3), Duration::from_mins(3), 9);
 
 /// Opens a socket that shares its port with those of the other workers.
 ///
@@ -87,7 +86,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAdd
         }
     };
     let peer = Rc::new(Peer { id, addr: from });
-    let connection = match server::accept(stream, &hbone::Settings::default()).await {
+    let mut connection = match server::accept(stream, &hbone::Settings::default()).await {
         Ok(connection) => connection,
         Err(error) => {
             let error = runtime::report(&error);
@@ -95,13 +94,13 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAdd
             return;
         }
     };
-    serve_tunnels(&worker, peer, connection).await;
+    serve_tunnels(&worker, peer, &mut connection).await;
 }
 
 async fn serve_tunnels<Io>(
     worker: &Rc<Worker>,
     peer: Rc<Peer>,
-    mut connection: server::Connection<Io>,
+    connection: &mut server::Connection<Io>,
 ) where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {

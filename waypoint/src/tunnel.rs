@@ -1,5 +1,6 @@
 //! Which destination does a CONNECT name, and what travels to it: HTTP, or bytes we do not read?
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -9,6 +10,7 @@ use http::{HeaderMap, StatusCode};
 use mesh::service::AppProtocol;
 
 use crate::http::context::{Destination, Peer, Tunnel};
+use crate::http::report::Series;
 use crate::sniff::{Protocol, sniff};
 use crate::state::Snapshot;
 use crate::worker::Worker;
@@ -68,8 +70,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) 
         worker,
         peer,
         destination,
-        upgrade: Default::default(),
-        series: Default::default(),
+        upgrade: RefCell::default(),
+        series: Series::default(),
     });
     let declared = declared(&tunnel.destination);
     if matches!(declared, AppProtocol::Tcp | AppProtocol::Tls) {
@@ -97,7 +99,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) 
             let (first, stream) = stream.into_parts();
             tcp::serve(tunnel, first, stream).await;
         }
-        (protocol, stream) => l7::server::serve(tunnel, stream, protocol).await,
+        // Boxed: tunnels of bytes do not keep room for a connection of hyper's.
+        (protocol, stream) => Box::pin(l7::server::serve(tunnel, stream, protocol)).await,
     }
 }
 

@@ -57,7 +57,7 @@ pub(super) struct Args {
 }
 
 /// Starts the mesh.
-pub(super) fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(mesh: &MeshName, args: &Args) -> anyhow::Result<ExitCode> {
     privileges::require("up")?;
     close_inherited();
     let manifests: Result<Vec<PathBuf>, _> = args
@@ -67,7 +67,7 @@ pub(super) fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode> {
         .collect();
     let manifests = manifests?;
     if args.detach {
-        let again = again(&args, &manifests);
+        let again = again(args, &manifests);
         let is_ready = block_on(start_runner(mesh, &again))?;
         return Ok(if is_ready {
             ExitCode::SUCCESS
@@ -87,7 +87,8 @@ pub(super) fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode> {
             log: StateDir::new(mesh).runner_log(),
             timeout: args.timeout,
         };
-        let outcome = up.run(args.nodes, manifests).await;
+        // Boxed: it holds the whole runner, and is moved before it begins.
+        let outcome = Box::pin(up.run(args.nodes, manifests)).await;
         if let Err(e) = &outcome {
             up.say(&Word::Failed(runtime::report(&**e)));
         }
@@ -241,7 +242,7 @@ impl Up<'_> {
     }
 
     /// Keeps the mesh running until asked to end.
-    async fn keep(&mut self, runner: &mut Runner, signals: &mut Signals) {
+    async fn keep(&self, runner: &mut Runner, signals: &mut Signals) {
         loop {
             tokio::select! {
                 () = runner.changed() => {}

@@ -105,9 +105,8 @@ impl Runner {
             .as_ref()
             .and_then(|spec| spec.selector.as_ref());
         let in_mesh = |pod: &&Entry| pod.controls.redirection.borrow().is_some();
-        let behind = |pod: &Entry| {
-            endpoints::is_selected(selector, &object.key.namespace, &self.backend(pod))
-        };
+        let behind =
+            |pod: &Entry| endpoints::is_selected(selector, &object.key.namespace, &pod.backend());
         if !self.pods.values().filter(in_mesh).any(behind) {
             return Vec::new();
         }
@@ -244,8 +243,10 @@ fn gist(object: &Value) -> Vec<Value> {
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
-    let addresses =
-        endpoints.map(|endpoint| json!([endpoint["addresses"], endpoint["conditions"]["ready"]]));
+    let addresses = endpoints.map(|endpoint| {
+        let ready = endpoint.pointer("/conditions/ready");
+        json!([endpoint.get("addresses"), ready])
+    });
     let annotations = object.pointer("/metadata/annotations").cloned();
     states.chain(addresses).chain(annotations).collect()
 }

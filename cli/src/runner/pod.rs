@@ -1,6 +1,6 @@
 //! One pod: what it is, how it fares, and the object that says so.
 
-use std::{collections::BTreeMap, net::Ipv4Addr};
+use std::{collections::BTreeMap, net::Ipv4Addr, rc::Rc};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -46,7 +46,7 @@ pub(super) struct PodIdentity {
     /// The Deployment it belongs to; pods of the system have none.
     pub(super) deployment: Option<ObjectKey>,
     pub(super) hash: String,
-    pub(super) template: PodTemplateSpec,
+    pub(super) template: Rc<PodTemplateSpec>,
     pub(super) role: Role,
     pub(super) created: Timestamp,
     /// The order in which pods were made.

@@ -100,7 +100,10 @@ impl Probe {
                     host,
                     path,
                     headers,
-                } => http(netns, *to, (host, path), headers).await,
+                } => {
+                    // Boxed: a container waits for long and is asked for moments.
+                    Box::pin(http(netns, *to, (host, path), headers)).await
+                }
                 Question::Exec(words) => exec(netns, surroundings, words).await,
             }
         };

@@ -1,8 +1,7 @@
 //! One round of the runner: look at what is wanted and what is there, and take the next steps.
 
-use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
-use control::finding::{Finding, Severity};
 use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
@@ -14,21 +13,17 @@ use tokio::time::Instant;
 
 use super::{
     Ended, Entry, Error, Leaving, Runner, agent,
-    desired::{self, Desired, Named, ObjectKey, Runnable},
+    desired::{self, Desired, Named, ObjectKey},
     endpoints::{self, Backend},
     logs,
     names::{pod_name, template_hash},
     pod::{self, ConditionTimes, PodIdentity, Role},
     pod_task::PodTask,
-    report::PodReport,
     rollout::{self, Member, Strategy},
     store::json,
     system::{self, SYSTEM_NAMESPACE, SystemPod},
 };
-use crate::{
-    state::write_atomically,
-    world::{PodNames, resolver::Zone},
-};
+use crate::world::{PodNames, resolver::Zone};
 
 /// How long the mesh gets to hear that a pod leaves before its processes are told to end.
 const LAME_DUCK: Duration = Duration::from_secs(1);
@@ -43,7 +38,7 @@ struct Blueprint {
     node: String,
     deployment: Option<ObjectKey>,
     hash: String,
-    template: PodTemplateSpec,
+    template: Rc<PodTemplateSpec>,
     role: Role,
 }
 
@@ -87,10 +82,12 @@ impl Runner {
             .filter(|pod| self.is_orphan(pod))
             .map(uid)
             .collect();
-        gone.iter().for_each(|uid| self.let_go(uid));
+        for uid in &gone {
+            self.let_go(uid);
+        }
 
         let wanted: Vec<Named<Deployment>> = self.desired.runnable().cloned().collect();
-        for deployment in wanted {
+        for deployment in &wanted {
             let Some(spec) = &deployment.object.spec else {
                 continue;
             };
@@ -111,7 +108,9 @@ impl Runner {
                 self.add_pod_of(&deployment.key, &hash, &spec.template)
                     .await;
             }
-            plan.delete.iter().for_each(|uid| self.let_go(uid));
+            for uid in &plan.delete {
+                self.let_go(uid);
+            }
         }
     }
 
@@ -168,7 +167,7 @@ impl Runner {
             }
             if due && let Some(leaving) = &mut pod.leaving {
                 // Told already: no reason to wake up for it again.
-                leaving.stop_at = now + Duration::from_secs(3600);
+                leaving.stop_at = now + Duration::from_hours(1);
             }
         }
     }
@@ -187,7 +186,7 @@ impl Runner {
             node,
             deployment: Some(deployment.clone()),
             hash: hash.to_owned(),
-            template: template.clone(),
+            template: Rc::new(template.clone()),
             role: if labels.contains_key(GATEWAY_NAME) {
                 Role::Waypoint
             } else {
@@ -263,7 +262,8 @@ impl Runner {
             pod: &name,
             hostname: &hostname,
         };
-        let network = self.world.add_pod(&node, &names).await?;
+        // Boxed: what is said to the kernel takes much room, and most rounds make no pod.
+        let network = Box::pin(self.world.add_pod(&node, &names)).await?;
         let node_ip = self
             .world
             .nodes()
@@ -314,7 +314,7 @@ impl Runner {
 
     /// Tells a pod's task what of the objects concerns it.
     fn tell(&self, pod: &Entry) {
-        let backend = self.backend(pod);
+        let backend = pod.backend();
         let ports = endpoints::targeted_ports(self.desired.services.values(), &backend);
         set(&pod.controls.ports, ports);
         let namespace_labels = self
@@ -331,15 +331,10 @@ impl Runner {
         set(&pod.controls.redirection, wanted);
     }
 
-    pub(super) fn backend(&self, pod: &Entry) -> Backend {
-        pod.identity
-            .backend(&pod.controls.state.borrow(), pod.leaving.is_some())
-    }
-
     /// Writes all objects, and tells the nodes what follows from them.
     async fn publish(&mut self) -> Result<(), Error> {
         let services: Vec<Named<Service>> = self.desired.services.values().cloned().collect();
-        let backends: Vec<Backend> = self.pods.values().map(|pod| self.backend(pod)).collect();
+        let backends: Vec<Backend> = self.pods.values().map(Entry::backend).collect();
         let own = endpoints::slices(&services, &backends);
         let dns = system::dns_slice(self.world.nodes());
         let objects = self.objects(own.iter().chain([&dns]));
@@ -393,6 +388,14 @@ impl Runner {
             )));
         }
         objects
+    }
+}
+
+impl Entry {
+    /// The pod as it may stand behind a Service.
+    pub(super) fn backend(&self) -> Backend {
+        let state = self.controls.state.borrow();
+        self.identity.backend(&state, self.leaving.is_some())
     }
 }
 

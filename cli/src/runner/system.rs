@@ -1,7 +1,7 @@
 //! The pods of the mesh itself, control and one ztunnel per node, and the objects that exist in
 //! every cluster. The only file that knows with what arguments the products are started.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, rc::Rc};
 
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -39,7 +39,7 @@ pub struct SystemPod {
     /// The node it is on.
     pub node: String,
     /// What it runs.
-    pub template: PodTemplateSpec,
+    pub template: Rc<PodTemplateSpec>,
 }
 
 /// The pods of the mesh itself.
@@ -140,7 +140,7 @@ fn system_pod(name: String, role: Role, node: &str, template: Value) -> SystemPo
         name,
         role,
         node: node.to_owned(),
-        template,
+        template: Rc::new(template),
     }
 }
 
@@ -264,7 +264,7 @@ mod tests {
             ]
         );
         for pod in pods {
-            let spec = pod.template.spec.unwrap();
+            let spec = pod.template.spec.as_ref().unwrap();
             assert_eq!(spec.containers[0].command.as_ref().unwrap()[0], "cairn");
         }
     }

@@ -182,7 +182,10 @@ impl<K: Clone + Eq + Hash + 'static, E: std::error::Error + 'static> Pool<K, E> 
                         return free.ok_or(Error::Connect(failure));
                     }
                 }
-                Role::Connect(connecting) => return self.connect(connecting, connect).await,
+                // Boxed: two handshakes are large, and most callers find a connection.
+                Role::Connect(connecting) => {
+                    return Box::pin(self.connect(connecting, connect)).await;
+                }
             }
         }
     }

@@ -147,11 +147,9 @@ impl Upstreams {
                 return Ok(Lease { wire, reused: true });
             }
         }
-        let stream = self
-            .connector
-            .open(endpoint, host.map(|host| &**host), deadline)
-            .await?;
-        let (sender, takeover) = self.handshake_http1(endpoint, stream).await?;
+        // Boxed, as over HTTP/2: most requests find a connection and need no room to make one.
+        let connecting = Box::pin(self.connect_http1(endpoint, host, deadline));
+        let (sender, takeover) = connecting.await?;
         let home = Some((Rc::clone(&self.pool), key));
         let wire = Wire::Http1(Http1 {
             sender,
@@ -182,9 +180,8 @@ impl Upstreams {
                 self.pool.connected(&key).await;
                 continue;
             };
-            let host = key.host().map(|host| &**host);
-            let stream = self.connector.open(endpoint, host, deadline).await?;
-            let sender = self.handshake_http2(endpoint, stream).await?;
+            let connected = Box::pin(self.connect_http2(endpoint, key.host(), deadline));
+            let sender = connected.await?;
             return Ok(Lease {
                 wire: Wire::Http2(connecting.succeed(sender)),
                 reused: false,
@@ -192,11 +189,14 @@ impl Upstreams {
         }
     }
 
-    async fn handshake_http1(
+    async fn connect_http1(
         &self,
         endpoint: &Endpoint,
-        stream: Stream,
+        host: Option<&Str>,
+        deadline: Instant,
     ) -> Result<(http1::SendRequest<AttemptBody>, Rc<Takeover>), connect::Error> {
+        let host = host.map(|host| &**host);
+        let stream = self.connector.open(endpoint, host, deadline).await?;
         let mut builder = http1::Builder::new();
         builder.max_headers(MAX_HEADERS).max_buf_size(MAX_HEAD);
         let (sender, connection) = builder
@@ -223,11 +223,14 @@ impl Upstreams {
         Ok((sender, takeover))
     }
 
-    async fn handshake_http2(
+    async fn connect_http2(
         &self,
         endpoint: &Endpoint,
-        stream: Stream,
+        host: Option<&Str>,
+        deadline: Instant,
     ) -> Result<http2::SendRequest<AttemptBody>, connect::Error> {
+        let host = host.map(|host| &**host);
+        let stream = self.connector.open(endpoint, host, deadline).await?;
         let mut builder = http2::Builder::new(LocalExecutor(self.tasks.clone()));
         builder
             .timer(TokioTimer::new())

@@ -95,9 +95,9 @@ impl Mesh {
 
     pub(crate) async fn client_as(&self, id: &str) -> Client {
         let waypoint = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), self.waypoint.hbone.port());
-        Client::connect(&self.authority, id, waypoint, WAYPOINT)
-            .await
-            .unwrap()
+        // Boxed: every test would hold its handshakes.
+        let connecting = Client::connect(&self.authority, id, waypoint, WAYPOINT);
+        Box::pin(connecting).await.unwrap()
     }
 
     /// A plain HTTP/1.1 endpoint of `cart`.

@@ -15,7 +15,7 @@ pub(in crate::runner) fn identity(spec: &serde_json::Value) -> PodIdentity {
         ip: Ipv4Addr::new(10, 91, 1, 2),
         deployment: Some(ObjectKey::new("default", "web")),
         hash: "abc".to_owned(),
-        template: serde_json::from_value(template).unwrap(),
+        template: Rc::new(serde_json::from_value(template).unwrap()),
         role: Role::App,
         created: Timestamp::from_second(1_700_000_000).unwrap(),
         age: 1,
