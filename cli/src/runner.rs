@@ -350,18 +350,15 @@ fn lock(mesh: &MeshName, state: &StateDir) -> Result<Flock<fs::File>, Error> {
         state.create().map_err(at(state.root()))?;
         let folder = fs::File::open(state.root()).map_err(at(state.root()))?;
         let ours = folder.metadata().map_err(at(state.root()))?.ino();
-        let lock = match Flock::lock(folder, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err(_) => {
-                let alive = RunnerRecord::read(state).filter(RunnerRecord::is_alive);
-                return Err(alive.map_or_else(
-                    || Error::Busy { mesh: mesh.clone() },
-                    |record| Error::AlreadyUp {
-                        mesh: mesh.clone(),
-                        pid: record.pid,
-                    },
-                ));
-            }
+        let Ok(lock) = Flock::lock(folder, FlockArg::LockExclusiveNonblock) else {
+            let alive = RunnerRecord::read(state).filter(RunnerRecord::is_alive);
+            return Err(alive.map_or_else(
+                || Error::Busy { mesh: mesh.clone() },
+                |record| Error::AlreadyUp {
+                    mesh: mesh.clone(),
+                    pid: record.pid,
+                },
+            ));
         };
         // Whoever held it before may have removed the folder: then it is not the one with the name.
         if fs::metadata(state.root()).is_ok_and(|named| named.ino() == ours) {

@@ -66,11 +66,9 @@ async fn serve(config: &Config, log: &log::Log) -> Result<()> {
     let saved = config.state.join("control.json");
     let (keeper, handle) = Keeper::open(Some(saved), &roots, board.clone());
     let mut ending = drain.clone();
-    let keeping = async move {
-        keeper
-            .run(async move { drop(ending.started().await) })
-            .await
-    };
+    let keeping = keeper.run(async move {
+        ending.started().await;
+    });
     let sink = handle.clone();
     let files = Files::start(roots, move |event| sink.take_blocking(event))?;
 
@@ -149,12 +147,11 @@ fn roots(config: &Config) -> Vec<Root> {
 
 fn authority(config: &Config) -> Result<Authority> {
     let validity = Validity::default();
-    Ok(match &config.authority {
-        Some(folder) => Authority::from_folder(folder, validity)?,
-        None => {
-            let folder = config.state.join("ca");
-            Authority::self_made(&folder, &config.mesh.trust_domain, validity)?
-        }
+    Ok(if let Some(folder) = &config.authority {
+        Authority::from_folder(folder, validity)?
+    } else {
+        let folder = config.state.join("ca");
+        Authority::self_made(&folder, &config.mesh.trust_domain, validity)?
     })
 }
 
@@ -193,10 +190,10 @@ fn local_api(config: &Config, tasks: &TaskSet, parts: &Parts, mut drain: Drain) 
         .and(readiness_route(config, parts));
     let api = api::Server::bind(&config.socket, routes)
         .with_context(|| format!("cannot serve the local API at {}", config.socket.display()))?;
-    tasks.spawn(
-        "local api",
-        api.serve(async move { drop(drain.started().await) }),
-    );
+    let serving = api.serve(async move {
+        drain.started().await;
+    });
+    tasks.spawn("local api", serving);
     Ok(())
 }
 

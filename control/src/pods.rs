@@ -13,11 +13,11 @@ use crate::translate::{WaypointName, names};
 
 /// Looks pods up among the objects as they are now.
 #[derive(Clone, Debug)]
-pub struct ObjectPods(Handle);
+pub(crate) struct ObjectPods(Handle);
 
 impl ObjectPods {
     /// Pods of the objects behind `handle`.
-    pub fn new(handle: Handle) -> Self {
+    pub(crate) fn new(handle: Handle) -> Self {
         Self(handle)
     }
 }

@@ -12,7 +12,7 @@ use crate::deploy::files::Folder;
 use crate::finding::Board;
 use crate::object::{Handle, Objects};
 use crate::serve::{Client, ControlServer};
-use crate::translate::{Delta, Rejection, Translator};
+use crate::translate::{Delta, Rejection, ResourceEdits, Translator};
 
 /// The section of the board that translation owns.
 const SECTION: &str = "translation";
@@ -71,14 +71,14 @@ impl Reconciler {
         self.publish(
             view,
             Delta {
-                resources: Default::default(),
+                resources: ResourceEdits::default(),
                 ..delta
             },
         )
         .await;
     }
 
-    async fn publish(&mut self, view: &Objects, delta: Delta) {
+    async fn publish(&self, view: &Objects, delta: Delta) {
         self.server.catalogs().apply(&delta.resources);
         for (gateway, manifests) in &delta.manifests {
             if let Err(error) = self.folder.put(gateway, manifests) {

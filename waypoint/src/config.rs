@@ -197,10 +197,11 @@ impl Reader<'_> {
     }
 
     fn required(&mut self, name: &str) -> Str {
-        self.value(name).map(Str::from).unwrap_or_else(|| {
+        let Some(value) = self.value(name) else {
             self.problems.push(format!("{name}: it must be set"));
-            "".into()
-        })
+            return "".into();
+        };
+        value.into()
     }
 
     fn choice<T>(&mut self, name: &str, default: &str, read: impl Fn(&str) -> Option<T>) -> T
@@ -254,12 +255,13 @@ impl Reader<'_> {
             let number: u64 = value.strip_suffix(unit)?.parse().ok()?;
             number.checked_mul(*seconds)
         });
-        read.map(Duration::from_secs).unwrap_or_else(|| {
+        let Some(seconds) = read else {
             self.problems.push(format!(
                 "{name}: `{value}` is no duration like 30s, 5m or 24h"
             ));
-            default
-        })
+            return default;
+        };
+        Duration::from_secs(seconds)
     }
 
     /// The process must be gone before it is killed: a little less than the grace period.

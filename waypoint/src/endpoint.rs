@@ -133,9 +133,7 @@ impl Loads {
         let mut best: Option<(bool, u32, Endpoint)> = None;
         let mut fresh = 0;
         for _ in 0..DRAWS {
-            let Some((endpoint, target)) = balance::pick(entry, own, port, draw.unit()) else {
-                return None;
-            };
+            let (endpoint, target) = balance::pick(entry, own, port, draw.unit())?;
             let endpoint = Endpoint::new(&endpoint.workload, target, Some(&entry.service), own);
             let Some(endpoint) = endpoint else { continue };
             let same = |(_, _, known): &(bool, u32, Endpoint)| known.address == endpoint.address;

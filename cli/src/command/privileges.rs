@@ -62,7 +62,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(names(u64::MAX), Vec::<&str>::new());
-        assert_eq!(names(u64::MAX & !(1 << 21)), ["CAP_SYS_ADMIN"]);
+        assert_eq!(names(!(1 << 21)), ["CAP_SYS_ADMIN"]);
         assert_eq!(names(0).len(), 4);
     }
 

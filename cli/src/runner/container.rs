@@ -27,9 +27,9 @@ use crate::world::services::Transport;
 
 /// The wait before a second restart; it doubles from there.
 const BACKOFF_FIRST: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(60);
+const BACKOFF_MAX: Duration = Duration::from_mins(1);
 /// A process that ran so long gets a fresh start.
-const BACKOFF_FORGET: Duration = Duration::from_secs(60);
+const BACKOFF_FORGET: Duration = Duration::from_mins(1);
 /// How long a process gets to end that a probe found unwell.
 const UNHEALTHY_GRACE: Duration = Duration::from_secs(5);
 /// How often an unready container is asked, whatever its probe's period: the period is for those
@@ -217,7 +217,7 @@ impl Container {
         self.update(pod, |state| state.started = true);
         let readiness = async {
             self.watch_readiness(pod).await;
-            pending().await
+            pending::<()>().await;
         };
         tokio::select! {
             why = self.watch_liveness(pod) => why,

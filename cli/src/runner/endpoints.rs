@@ -239,7 +239,7 @@ fn service_of(slice: &EndpointSlice) -> Option<ObjectKey> {
     ))
 }
 
-fn is_ready(endpoint: &&Endpoint) -> bool {
+fn is_ready(endpoint: &Endpoint) -> bool {
     // Unset means ready, as the API says.
     endpoint
         .conditions
@@ -249,7 +249,8 @@ fn is_ready(endpoint: &&Endpoint) -> bool {
 }
 
 fn ready_ips(slice: &EndpointSlice) -> impl Iterator<Item = (Ipv4Addr, &Endpoint)> {
-    let endpoints = slice.endpoints.iter().flatten().filter(is_ready);
+    let endpoints = slice.endpoints.iter().flatten();
+    let endpoints = endpoints.filter(|endpoint| is_ready(endpoint));
     endpoints.flat_map(|endpoint| {
         endpoint
             .addresses

@@ -33,7 +33,7 @@ use crate::{
 /// How long until something that failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// Tokens are asked for again long before they expire.
-const TOKEN_REFRESH: Duration = Duration::from_secs(3600);
+const TOKEN_REFRESH: Duration = Duration::from_hours(1);
 /// Who checks a token that does not say, and how long it is wanted for.
 const TOKEN_AUDIENCE: &str = "istio-ca";
 const TOKEN_SECONDS: i64 = 43_200;
@@ -151,7 +151,7 @@ impl PodTask {
                 while wanted.changed().await.is_ok() {
                     self.follow(&mut wanted).await;
                 }
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             tokio::select! {
                 () = self.run_containers(token.is_some()) => {}
@@ -177,7 +177,7 @@ impl PodTask {
             match outcome {
                 Ok(()) => return,
                 Err(e) => self.report(|state| {
-                    state.held_up = Some(format!("cannot be captured: {}", runtime::report(&e)))
+                    state.held_up = Some(format!("cannot be captured: {}", runtime::report(&e)));
                 }),
             }
             sleep(RETRY).await;
@@ -222,12 +222,10 @@ impl PodTask {
     /// The token the pod asks to have mounted, if any.
     fn token(&self) -> Option<ServiceAccountTokenProjection> {
         let volumes = self.pod.spec().volumes.unwrap_or_default().into_iter();
-        let sources = volumes
+        let mut sources = volumes
             .filter_map(|volume| volume.projected?.sources)
             .flatten();
-        sources
-            .filter_map(|source| source.service_account_token)
-            .next()
+        sources.find_map(|source| source.service_account_token)
     }
 
     fn token_file(&self) -> PathBuf {
@@ -240,7 +238,7 @@ impl PodTask {
             match self.fetch(token).await {
                 Ok(()) if self.kubelet.state_dir.root_cert().exists() => return,
                 Ok(()) => self.report(|state| {
-                    state.held_up = Some("waits for control's root certificate".to_owned())
+                    state.held_up = Some("waits for control's root certificate".to_owned());
                 }),
                 Err(e) => {
                     let why = format!("waits for a token: {}", runtime::report(&*e));
@@ -306,7 +304,7 @@ impl PodTask {
             if let Some(container) = self.container(index, &container, &given) {
                 let surroundings = self.surroundings.clone();
                 tasks.spawn("container", async move {
-                    container.supervise(&surroundings).await
+                    container.supervise(&surroundings).await;
                 });
             }
         }

@@ -168,15 +168,13 @@ fn expand(text: &str, env: &BTreeMap<String, String>) -> String {
         let reference = after
             .strip_prefix('(')
             .and_then(|inner| inner.split_once(')'));
-        match reference.and_then(|(name, after)| Some((env.get(name)?, after))) {
-            Some((value, after)) => {
-                out.push_str(value);
-                rest = after;
-            }
-            None => {
-                out.push('$');
-                rest = after;
-            }
+        let known = reference.and_then(|(name, after)| Some((env.get(name)?, after)));
+        if let Some((value, after)) = known {
+            out.push_str(value);
+            rest = after;
+        } else {
+            out.push('$');
+            rest = after;
         }
     }
     out + rest

@@ -93,11 +93,7 @@ impl Checksum {
 
     /// The checksum, in hexadecimal.
     pub fn finish(self) -> String {
-        self.hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        format!("{:x}", self.hash.finalize())
     }
 }
 

@@ -149,9 +149,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         .collect()
         .await
         .map_err(|e| anyhow::anyhow!(e))?;
-    let status = body
-        .trailers()
-        .map_or(in_headers, |trailers| status(trailers));
+    let status = body.trailers().map_or(in_headers, status);
     for message in messages(&body.to_bytes()).context("the answer is cut off")? {
         print::out(String::from_utf8_lossy(&message));
     }

@@ -23,7 +23,7 @@ use hyper_util::{
 };
 use parking_lot::Mutex;
 use runtime::TaskSet;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
@@ -252,8 +252,8 @@ impl Server {
         let attempts = *failed + 1;
         drop(failures);
         let mut about = self.about(request, client);
-        about["attempts"] = json!(attempts);
-        pretty(StatusCode::OK, &about)
+        about.insert("attempts".to_owned(), json!(attempts));
+        pretty(StatusCode::OK, &about.into())
     }
 
     /// Says who answers, and what arrived.
@@ -267,10 +267,11 @@ impl Server {
         // The body is read so that the connection can be used again.
         let len = drain(request.into_body()).await.map_or(0, |seen| seen.len);
         if len > 0 {
-            about["bodyBytes"] = json!(len);
+            about.insert("bodyBytes".to_owned(), json!(len));
         }
         if !self.args.upstream.is_empty() {
-            about["upstream"] = upstream::ask_all(&self.args.upstream, &headers, &self.tasks).await;
+            let upstream = upstream::ask_all(&self.args.upstream, &headers, &self.tasks).await;
+            about.insert("upstream".to_owned(), upstream);
         }
         let wants_text = headers
             .get(header::ACCEPT)
@@ -281,25 +282,30 @@ impl Server {
                 &format!("{} {} {}\n", self.args.name, self.args.version, self.pod),
             );
         }
-        pretty(StatusCode::OK, &about)
+        pretty(StatusCode::OK, &about.into())
     }
 
-    fn about(&self, request: &Request<Incoming>, client: SocketAddr) -> Value {
+    fn about(&self, request: &Request<Incoming>, client: SocketAddr) -> Map<String, Value> {
         let path = request
             .uri()
             .path_and_query()
             .map_or("/", |path| path.as_str());
-        json!({
-            "service": self.args.name,
-            "version": self.args.version,
-            "pod": self.pod,
-            "client": SocketAddr::new(client.ip().to_canonical(), client.port()).to_string(),
-            "protocol": format!("{:?}", request.version()),
-            "method": request.method().as_str(),
-            "path": path,
-            "host": request.uri().host().map_or(Value::Null, Value::from),
-            "headers": headers_as_json(request.headers()),
-        })
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let about = [
+            ("service", json!(self.args.name)),
+            ("version", json!(self.args.version)),
+            ("pod", json!(self.pod)),
+            ("client", json!(client.to_string())),
+            ("protocol", json!(format!("{:?}", request.version()))),
+            ("method", json!(request.method().as_str())),
+            ("path", json!(path)),
+            ("host", json!(request.uri().host())),
+            ("headers", headers_as_json(request.headers())),
+        ];
+        about
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect()
     }
 }
 

@@ -91,10 +91,10 @@ impl Zone {
         response.metadata = metadata;
         match request.queries.as_slice() {
             _ if request.metadata.op_code != OpCode::Query => {
-                refuse(&mut response, ResponseCode::NotImp)
+                refuse(&mut response, ResponseCode::NotImp);
             }
             [query] if query.query_class() != DNSClass::IN => {
-                refuse(&mut response, ResponseCode::Refused)
+                refuse(&mut response, ResponseCode::Refused);
             }
             [query] => self.resolve(query, turn, &mut response),
             _ => refuse(&mut response, ResponseCode::FormErr),

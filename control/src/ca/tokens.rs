@@ -24,7 +24,7 @@ mod tests;
 /// Whom the mesh's tokens are for; Istio's name, so that its proxies can come with theirs.
 pub const AUDIENCE: &str = "istio-ca";
 /// How long a token lives; Istio's charts ask the kubelet for the same.
-pub const TOKEN_LIFETIME: Duration = Duration::from_secs(43_200);
+pub const TOKEN_LIFETIME: Duration = Duration::from_hours(12);
 
 /// Who issues the tokens of one machine; a Kubernetes API server's usual name.
 const ISSUER: &str = "https://kubernetes.default.svc.cluster.local";

@@ -103,7 +103,7 @@ impl Catalogs {
     ) {
         let mut waypoints = self.waypoints.lock();
         for name in named {
-            waypoints.entry(name.clone()).or_insert_with(Catalog::new);
+            waypoints.entry(name.clone()).or_default();
         }
         let addresses = self.addresses();
         for (name, catalog) in waypoints.iter() {

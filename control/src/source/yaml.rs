@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::lines::{LineTable, Position};
+use super::lines::LineTable;
 use super::{Document, Origin};
 use crate::finding::{Finding, Severity};
 use crate::object::FieldPath;

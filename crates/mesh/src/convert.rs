@@ -29,6 +29,10 @@ pub struct Rejected {
 
 impl Rejected {
     /// A rejection of `field`.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a text or an error, as the caller has it"
+    )]
     pub fn new(field: impl Into<String>, why: impl ToString) -> Self {
         Self {
             field: field.into(),

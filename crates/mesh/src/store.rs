@@ -92,7 +92,7 @@ pub struct MissingPolicy(pub Str);
 impl Store {
     /// Adds a workload or replaces it whole, memberships included.
     pub fn upsert_workload(&mut self, workload: Workload) {
-        self.remove_workload(&workload.uid.clone());
+        self.remove_workload(&workload.uid);
         let workload = Arc::new(workload);
         if !workload.host_network {
             for address in workload.network_addresses() {

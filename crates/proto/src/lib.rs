@@ -8,6 +8,10 @@
 /// Istio's messages.
 pub mod istio {
     /// Workload discovery.
+    #[expect(
+        clippy::large_enum_variant,
+        reason = "an `Address` is taken apart as soon as it is decoded"
+    )]
     pub mod workload {
         include!("gen/istio.workload.rs");
         /// Node agent to ztunnel.

@@ -225,7 +225,7 @@ fn source_sha256(filters: &Path, name: &str) -> Result<String> {
         hash.update(format!("{relative}\0{}\0", contents.len()));
         hash.update(contents);
     }
-    Ok(hexadecimal(&hash.finalize()))
+    Ok(format!("{:x}", hash.finalize()))
 }
 
 fn collect(base: &Path, folder: &Path, files: &mut BTreeMap<String, PathBuf>) -> Result<()> {
@@ -246,11 +246,7 @@ fn collect(base: &Path, folder: &Path, files: &mut BTreeMap<String, PathBuf>) ->
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    format!("{:x}", Sha256::digest(bytes))
 }
 
 fn run(command: &mut Command) -> Result<()> {

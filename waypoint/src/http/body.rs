@@ -195,7 +195,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         if self.next == 0 {
-            self.source.borrow().size.clone()
+            self.source.borrow().size
         } else {
             SizeHint::default()
         }
@@ -214,10 +214,10 @@ impl<B: hyper::body::Body> Source<B> {
                     self.kept = None;
                 }
             }
-        } else if let Some(trailers) = frame.trailers_ref() {
-            if let Some(kept) = &mut self.kept {
-                kept.trailers = Some(trailers.clone());
-            }
+        } else if let Some(trailers) = frame.trailers_ref()
+            && let Some(kept) = &mut self.kept
+        {
+            kept.trailers = Some(trailers.clone());
         }
         self.ended = frame.is_trailers() || self.body.is_end_stream();
     }

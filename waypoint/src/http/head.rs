@@ -1,6 +1,6 @@
 //! The head of a request once it is clean: what every stage after `sanitize` works on.
 
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONTENT_TYPE, HOST, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Uri, Version};
 use mesh::request::Headers;
@@ -74,7 +74,7 @@ impl Head {
             *request.uri_mut() = Uri::from_parts(uri).ok()?;
         } else {
             *request.uri_mut() = Uri::from(self.target.clone());
-            let host = http::HeaderValue::from_str(self.host()).ok()?;
+            let host = HeaderValue::from_str(self.host()).ok()?;
             request.headers_mut().insert(HOST, host);
         }
         Some(request)
@@ -83,7 +83,7 @@ impl Head {
 
 /// Whether these are the headers of a gRPC call or answer.
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let kind = headers.get(CONTENT_TYPE).map(|kind| kind.as_bytes());
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
     let rest = kind.and_then(|kind| kind.strip_prefix(b"application/grpc"));
     // Not `application/grpc-web`, which is another protocol.
     rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))

@@ -32,109 +32,81 @@ pub(crate) struct Row {
 
 /// The table.
 pub(crate) fn row(kind: &Kind) -> Row {
-    let row = |status, grpc, flag, text, details: &str| Row {
+    let (status, grpc, flag) = codes(kind);
+    let (text, details) = words(kind);
+    Row {
         status,
         grpc,
         flag,
         text,
-        details: details.to_owned(),
-    };
+        details,
+    }
+}
+
+/// What programs read: the status for HTTP, that for gRPC, and the flag.
+fn codes(kind: &Kind) -> (StatusCode, u16, Flag) {
     match kind {
-        Kind::BadRequest(why) => row(
-            StatusCode::BAD_REQUEST,
-            13,
-            Flag::DownstreamProtocolError,
-            "Bad Request",
-            why,
-        ),
-        Kind::ConnectFailed => row(
+        Kind::BadRequest(_) => (StatusCode::BAD_REQUEST, 13, Flag::DownstreamProtocolError),
+        Kind::ConnectFailed => (
             StatusCode::SERVICE_UNAVAILABLE,
             14,
             Flag::UpstreamConnectFailure,
+        ),
+        Kind::Denied(_) => (StatusCode::FORBIDDEN, 7, Flag::None),
+        Kind::Disconnected => (StatusCode::BAD_REQUEST, 1, Flag::DownstreamTermination),
+        Kind::Expectation => (StatusCode::EXPECTATION_FAILED, 13, Flag::None),
+        Kind::InvalidBackend => (StatusCode::INTERNAL_SERVER_ERROR, 14, Flag::None),
+        Kind::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::NoHealthyUpstream),
+        Kind::NoRoute => (StatusCode::NOT_FOUND, 12, Flag::NoRoute),
+        Kind::Plugin => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::None),
+        Kind::Protocol => (StatusCode::BAD_GATEWAY, 14, Flag::UpstreamProtocolError),
+        Kind::Reset => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            14,
+            Flag::UpstreamTermination,
+        ),
+        Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UpstreamTimeout),
+        Kind::TooLarge => (
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            8,
+            Flag::DownstreamProtocolError,
+        ),
+    }
+}
+
+/// What people read: the text for the client, and the word in the log.
+fn words(kind: &Kind) -> (&'static str, String) {
+    let (text, details) = match kind {
+        Kind::BadRequest(why) => ("Bad Request", &**why),
+        Kind::ConnectFailed => (
             "upstream connect error or disconnect/reset before headers. reset reason: remote \
              connection failure",
             "upstream_reset_before_response_started{remote_connection_failure}",
         ),
-        Kind::Denied(denied) => row(
-            StatusCode::FORBIDDEN,
-            7,
-            Flag::None,
-            "RBAC: access denied",
-            &denial(denied),
-        ),
-        Kind::Disconnected => row(
-            StatusCode::BAD_REQUEST,
-            1,
-            Flag::DownstreamTermination,
-            "",
-            "downstream_remote_disconnect",
-        ),
-        Kind::Expectation => row(
-            StatusCode::EXPECTATION_FAILED,
-            13,
-            Flag::None,
-            "",
-            "expectation_failed",
-        ),
-        Kind::InvalidBackend => row(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            14,
-            Flag::None,
-            "",
-            "invalid_backend",
-        ),
-        Kind::NoEndpoint => row(
-            StatusCode::SERVICE_UNAVAILABLE,
-            14,
-            Flag::NoHealthyUpstream,
-            "no healthy upstream",
-            "no_healthy_upstream",
-        ),
-        Kind::NoRoute => row(
-            StatusCode::NOT_FOUND,
-            12,
-            Flag::NoRoute,
-            "",
-            "route_not_found",
-        ),
-        Kind::Plugin => row(
-            StatusCode::SERVICE_UNAVAILABLE,
-            14,
-            Flag::None,
-            "",
-            "wasm_fail_stream",
-        ),
-        Kind::Protocol => row(
-            StatusCode::BAD_GATEWAY,
-            14,
-            Flag::UpstreamProtocolError,
+        Kind::Denied(denied) => return ("RBAC: access denied", denial(denied)),
+        Kind::Disconnected => ("", "downstream_remote_disconnect"),
+        Kind::Expectation => ("", "expectation_failed"),
+        Kind::InvalidBackend => ("", "invalid_backend"),
+        Kind::NoEndpoint => ("no healthy upstream", "no_healthy_upstream"),
+        Kind::NoRoute => ("", "route_not_found"),
+        Kind::Plugin => ("", "wasm_fail_stream"),
+        Kind::Protocol => (
             "upstream connect error or disconnect/reset before headers. reset reason: protocol \
              error",
             "upstream_reset_before_response_started{protocol_error}",
         ),
-        Kind::Reset => row(
-            StatusCode::SERVICE_UNAVAILABLE,
-            14,
-            Flag::UpstreamTermination,
+        Kind::Reset => (
             "upstream connect error or disconnect/reset before headers. reset reason: connection \
              termination",
             "upstream_reset_before_response_started{connection_termination}",
         ),
-        Kind::Timeout => row(
-            StatusCode::GATEWAY_TIMEOUT,
-            4,
-            Flag::UpstreamTimeout,
-            "upstream request timeout",
-            "response_timeout",
-        ),
-        Kind::TooLarge => row(
-            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            8,
-            Flag::DownstreamProtocolError,
+        Kind::Timeout => ("upstream request timeout", "response_timeout"),
+        Kind::TooLarge => (
             "Request Header Fields Too Large",
             "request_headers_too_large",
         ),
-    }
+    };
+    (text, details.to_owned())
 }
 
 /// The word for a denial, as Istio's RBAC filter has it.

@@ -60,15 +60,15 @@ impl Loader {
     }
 
     async fn load(self, load: Load) {
-        let (loader, plugin) = (self.clone(), Arc::clone(&load.plugin));
-        let mut loading = tokio::task::spawn_blocking(move || loader.compile(&plugin));
-        let loaded = match tokio::time::timeout(PATIENCE, &mut loading).await {
-            Ok(loaded) => loaded,
-            Err(_) => {
-                let late = Err("it is still being loaded".into());
-                self.writer.with(|writer| writer.loaded(&load, late, false));
-                loading.await
-            }
+        let (compiler, plugin) = (self.clone(), Arc::clone(&load.plugin));
+        let mut loading = tokio::task::spawn_blocking(move || compiler.compile(&plugin));
+        let in_time = tokio::time::timeout(PATIENCE, &mut loading).await;
+        let loaded = if let Ok(loaded) = in_time {
+            loaded
+        } else {
+            let late = Err("it is still being loaded".into());
+            self.writer.with(|writer| writer.loaded(&load, late, false));
+            loading.await
         };
         let loaded = loaded.unwrap_or_else(|_| Err("loading it failed inside the proxy".into()));
         let plugin = &load.plugin.origin;

@@ -112,14 +112,14 @@ fn service(name: &str) -> Address {
     }
 }
 
-fn origin(name: &str) -> Option<wire::Origin> {
+fn origin(name: &str) -> wire::Origin {
     let (kind, namespace) = ("Kind".to_owned(), "shop".to_owned());
-    Some(wire::Origin {
+    wire::Origin {
         kind,
         namespace,
         name: name.to_owned(),
         ..Default::default()
-    })
+    }
 }
 
 fn service_ref(name: &str) -> wire::ServiceRef {
@@ -139,7 +139,7 @@ fn target(service: Option<&str>) -> Vec<wire::Target> {
 
 fn policy(name: &str, service: Option<&str>) -> wire::Policy {
     wire::Policy {
-        origin: origin(name),
+        origin: Some(origin(name)),
         targets: target(service),
         action: wire::policy::Action::Deny.into(),
         ..Default::default()
@@ -154,7 +154,7 @@ fn route(name: &str, service: &str, path: &str) -> wire::Route {
         ..Default::default()
     }];
     wire::Route {
-        origin: origin(name),
+        origin: Some(origin(name)),
         parents: vec![wire::RouteParent {
             service: Some(service_ref(service)),
             port: 0,
@@ -169,7 +169,7 @@ fn route(name: &str, service: &str, path: &str) -> wire::Route {
 
 fn plugin(name: &str, service: Option<&str>) -> wire::Plugin {
     wire::Plugin {
-        origin: origin(name),
+        origin: Some(origin(name)),
         targets: target(service),
         url: "file:///none.wasm".to_owned(),
         ..Default::default()

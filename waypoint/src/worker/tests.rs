@@ -29,12 +29,12 @@ fn futures_stay_within_their_budgets() {
         tokio::net::TcpStream,
         std::net::SocketAddr,
     );
+    type Asked = (Rc<super::Worker>, Rc<Peer>, hbone::server::Connect);
+    type Sent = (&'static mut RequestCtx, Head, Incoming);
     let connection = size(|(worker, stream, from): Accepted| listener::serve(worker, stream, from));
     check("a connection", connection, 6_000);
-    type Asked = (Rc<super::Worker>, Rc<Peer>, hbone::server::Connect);
     let tunnel = size(|(worker, peer, connect): Asked| tunnel::serve(worker, peer, connect));
     check("a tunnel", tunnel, 4_000);
-    type Sent = (&'static mut RequestCtx, Head, Incoming);
     let request = size(|(cx, head, body): Sent| pipeline::run(cx, head, body));
     check("a request", request, 6_000);
 }

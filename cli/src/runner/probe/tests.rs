@@ -47,14 +47,14 @@ async fn server(answer: &'static str) -> (u16, tokio::task::JoinHandle<String>) 
         String::from_utf8_lossy(&request[..len]).into_owned()
     };
     let mut tasks = tokio::task::JoinSet::new();
-    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let (sender, served) = tokio::sync::oneshot::channel();
     tasks.spawn(async move {
         let _ = sender.send(serving.await);
     });
     let waiting = tokio::task::spawn_blocking(move || {
-        let received = receiver.blocking_recv().unwrap();
+        let request = served.blocking_recv().unwrap();
         drop(tasks);
-        received
+        request
     });
     (port, waiting)
 }

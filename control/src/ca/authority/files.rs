@@ -1,7 +1,7 @@
 //! An authority's folder, laid out as Istio's `cacerts`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
@@ -132,12 +132,12 @@ fn read(path: &Path) -> Result<String, AuthorityError> {
 
 /// The certificates of a file, each as PEM of its own and as DER.
 fn read_certificates(
-    path: &PathBuf,
+    path: &Path,
 ) -> Result<Vec<(String, CertificateDer<'static>)>, AuthorityError> {
     let text = read(path)?;
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
     let certificates = read.map_err(|error| AuthorityError::Content {
-        path: path.clone(),
+        path: path.to_owned(),
         reason: format!("it is not PEM ({error:?})"),
     })?;
     Ok(certificates

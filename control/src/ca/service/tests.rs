@@ -23,14 +23,14 @@ fn service(mesh: &Mesh) -> CaService {
     )
 }
 
-fn metadata(value: Kind) -> Option<Struct> {
+fn metadata(value: Kind) -> Struct {
     let value = Value { kind: Some(value) };
-    Some(Struct {
+    Struct {
         fields: BTreeMap::from([(IMPERSONATED_IDENTITY.to_owned(), value)]),
-    })
+    }
 }
 
-fn impersonate(id: &str) -> Option<Struct> {
+fn impersonate(id: &str) -> Struct {
     metadata(Kind::StringValue(id.to_owned()))
 }
 
@@ -65,7 +65,11 @@ fn assert_is(id: &str, (key, answer): (PrivateKey, Vec<String>)) {
 async fn c_04_a_caller_is_certified_as_itself_whatever_its_request_says() {
     let mesh = Mesh::new();
     let token = mesh.token("shop", "waypoint-1");
-    for nothing in [None, impersonate(""), metadata(Kind::NullValue(0))] {
+    for nothing in [
+        None,
+        Some(impersonate("")),
+        Some(metadata(Kind::NullValue(0))),
+    ] {
         let answer = ask(&service(&mesh), Some(&token), nothing).await.unwrap();
         assert_is("spiffe://cluster.local/ns/shop/sa/waypoint", answer);
     }
@@ -75,7 +79,7 @@ async fn c_04_a_caller_is_certified_as_itself_whatever_its_request_says() {
 async fn c_05_a_node_proxy_is_certified_for_its_pods() {
     let mesh = Mesh::new();
     let token = mesh.token("istio-system", "ztunnel-1");
-    let answer = ask(&service(&mesh), Some(&token), impersonate(CART))
+    let answer = ask(&service(&mesh), Some(&token), Some(impersonate(CART)))
         .await
         .unwrap();
     assert_is(CART, answer);
@@ -100,7 +104,7 @@ async fn c_05_a_refusal_of_impersonation_says_nothing() {
         (&near, impersonate("garbage")),
         (&near, metadata(Kind::BoolValue(true))),
     ] {
-        let refused = ask(&service, Some(token), wanted).await.unwrap_err();
+        let refused = ask(&service, Some(token), Some(wanted)).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unauthenticated);
         assert_eq!(
             refused.message(),

@@ -21,8 +21,8 @@ fn names(manifest: &Manifest) -> Vec<String> {
 }
 
 fn line_of(document: &Document, path: &str) -> (u32, u32) {
-    let Position { line, column } = document.origin.lines.locate(&FieldPath::from(path));
-    (line, column)
+    let position = document.origin.lines.locate(&FieldPath::from(path));
+    (position.line, position.column)
 }
 
 const ROUTE: &str = "\

@@ -202,7 +202,7 @@ fn weighted_waypoints_share_connections() {
         &[workload("web", "10.1.0.1"), waypoint_workload(), canary_pod],
     );
     let client = store.pod("shop", "web").unwrap().clone();
-    let mut at = |draw: f64| {
+    let at = |draw: f64| {
         let hop = store.next_hop(&client, "10.2.0.1:80".parse().unwrap(), &mut || draw);
         match hop.unwrap() {
             NextHop::Waypoint(to) => to.address.to_string(),

@@ -86,7 +86,7 @@ fn the_declared_protocol_wins_and_else_the_clients_stays() {
         assert_eq!(speaks_http2(declared, &one), from_one, "{declared:?}");
         assert_eq!(speaks_http2(declared, &two), from_two, "{declared:?}");
     }
-    let mut call = two.clone();
+    let mut call = two;
     call.headers.insert(
         "content-type",
         http::HeaderValue::from_static("application/grpc"),
@@ -105,8 +105,8 @@ fn the_declared_protocol_wins_and_else_the_clients_stays() {
 #[test]
 fn grpc_timeouts_are_read_as_the_protocol_has_them() {
     for (text, expected) in [
-        ("1H", Some(Duration::from_secs(3600))),
-        ("2M", Some(Duration::from_secs(120))),
+        ("1H", Some(Duration::from_hours(1))),
+        ("2M", Some(Duration::from_mins(2))),
         ("3S", Some(Duration::from_secs(3))),
         ("100m", Some(Duration::from_millis(100))),
         ("5u", Some(Duration::from_micros(5))),

@@ -1,4 +1,4 @@
-use http::{Request, Version};
+use http::{HeaderName, Request, Version};
 use mesh::path::Normalization;
 use uuid::Uuid;
 
@@ -177,7 +177,7 @@ fn what_only_a_proxy_may_say_does_not_pass() {
         ("x_mine", "stays"),
         ("x-forwarded-proto", "https"),
     ]);
-    let left: Vec<_> = head.headers.keys().map(|name| name.as_str()).collect();
+    let left: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
     for name in [
         "x-envoy-original-path",
         "x-istio-source",
@@ -295,7 +295,7 @@ fn answers_lose_what_concerns_their_connection() {
         headers.insert(name, value.parse().unwrap());
     }
     answer(&mut headers).unwrap();
-    let left: Vec<_> = headers.keys().map(|name| name.as_str()).collect();
+    let left: Vec<_> = headers.keys().map(HeaderName::as_str).collect();
     assert_eq!(left, ["server"]);
     headers.insert("transfer-encoding", "gzip".parse().unwrap());
     assert_eq!(answer(&mut headers).unwrap_err().kind, Kind::Protocol);
