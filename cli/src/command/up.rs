@@ -3,7 +3,7 @@
 use std::{
     ffi::{OsStr, OsString},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -34,6 +34,8 @@ const READINESS_POLL: Duration = Duration::from_millis(50);
 const REMIND: Duration = Duration::from_secs(5);
 /// How many of the last lines of a pod that does not become ready are shown.
 const LAST_WORDS: usize = 5;
+/// This program, also when its file has been replaced.
+const OWN_PROGRAM: &str = "/proc/self/exe";
 /// A PATH for processes when there is none.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -51,6 +53,10 @@ pub(super) struct Args {
     /// How long the mesh may take to become ready.
     #[arg(long, default_value = "60s", value_parser = duration)]
     timeout: Duration,
+    /// What `cairn` in a manifest means, instead of this program: so that a benchmark can run the
+    /// proxies' own binaries where the mesh would run them out of this one.
+    #[arg(long, hide = true)]
+    program: Option<PathBuf>,
     /// Be the runner that `--detach` leaves behind.
     #[arg(long, hide = true, conflicts_with = "detach")]
     runner: bool,
@@ -66,8 +72,12 @@ pub(super) fn run(mesh: &MeshName, args: &Args) -> anyhow::Result<ExitCode> {
         .map(|path| fs::canonicalize(path).with_context(|| path.display().to_string()))
         .collect();
     let manifests = manifests?;
+    let program = args.program.as_deref().map_or_else(
+        || Ok(PathBuf::from(OWN_PROGRAM)),
+        |path| fs::canonicalize(path).with_context(|| path.display().to_string()),
+    )?;
     if args.detach {
-        let again = again(args, &manifests);
+        let again = again(args, &program, &manifests);
         let is_ready = block_on(start_runner(mesh, &again))?;
         return Ok(if is_ready {
             ExitCode::SUCCESS
@@ -86,6 +96,7 @@ pub(super) fn run(mesh: &MeshName, args: &Args) -> anyhow::Result<ExitCode> {
             listener,
             log: StateDir::new(mesh).runner_log(),
             timeout: args.timeout,
+            program,
         };
         // Boxed: it holds the whole runner, and is moved before it begins.
         let outcome = Box::pin(up.run(args.nodes, manifests)).await;
@@ -98,7 +109,7 @@ pub(super) fn run(mesh: &MeshName, args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// The arguments of the runner that stays.
-fn again(args: &Args, manifests: &[PathBuf]) -> Vec<OsString> {
+fn again(args: &Args, program: &Path, manifests: &[PathBuf]) -> Vec<OsString> {
     let timeout = format!("{}ms", args.timeout.as_millis());
     let words = [
         "up",
@@ -109,8 +120,12 @@ fn again(args: &Args, manifests: &[PathBuf]) -> Vec<OsString> {
         &timeout,
     ]
     .map(OsString::from);
+    // Ours need not be said: the runner is this program too.
+    let other = (program != Path::new(OWN_PROGRAM))
+        .then_some([OsStr::new("--program"), program.as_os_str()]);
+    let other = other.into_iter().flatten().map(OsStr::to_owned);
     let paths = manifests.iter().map(|path| path.clone().into_os_string());
-    words.into_iter().chain(paths).collect()
+    words.into_iter().chain(other).chain(paths).collect()
 }
 
 struct Up<'m> {
@@ -118,6 +133,8 @@ struct Up<'m> {
     listener: Listener,
     log: PathBuf,
     timeout: Duration,
+    /// What `cairn` in a manifest means.
+    program: PathBuf,
 }
 
 /// What ended the wait.
@@ -157,7 +174,7 @@ impl Up<'_> {
             system: system::pods(claim.state(), &names, &manifests),
             manifests,
             path: std::env::var_os("PATH").unwrap_or_else(|| OsStr::new(DEFAULT_PATH).to_owned()),
-            program: PathBuf::from("/proc/self/exe"),
+            program: self.program.clone(),
         };
         let mut runner = Runner::start(claim, options).await?;
         self.step(format!(

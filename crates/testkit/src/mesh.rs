@@ -17,6 +17,8 @@ static COUNT: AtomicU32 = AtomicU32::new(0);
 pub struct Mesh {
     name: String,
     manifests: PathBuf,
+    /// The command that drives it; `None` is [`cairn`], looked for when it is needed.
+    cairn: Option<PathBuf>,
 }
 
 /// What a mesh starts with.
@@ -25,6 +27,7 @@ pub struct Builder {
     mesh: Mesh,
     nodes: u32,
     sample: bool,
+    program: Option<PathBuf>,
 }
 
 /// How a command ended.
@@ -109,15 +112,28 @@ impl Mesh {
     /// # Panics
     /// When its folder cannot be made.
     pub fn builder() -> Builder {
+        Self::builder_for("t")
+    }
+
+    /// As [`builder`](Self::builder), with a name that begins like this.
+    ///
+    /// # Panics
+    /// When its folder cannot be made.
+    pub fn builder_for(prefix: &str) -> Builder {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("t{}x{number}", std::process::id());
+        let name = format!("{prefix}{}x{number}", std::process::id());
         let manifests = std::env::temp_dir().join(format!("cairn-test-{name}"));
         let made = std::fs::create_dir_all(&manifests);
         assert!(made.is_ok(), "{}: {made:?}", manifests.display());
         Builder {
-            mesh: Self { name, manifests },
+            mesh: Self {
+                name,
+                manifests,
+                cairn: None,
+            },
             nodes: 2,
             sample: false,
+            program: None,
         }
     }
 
@@ -264,7 +280,7 @@ impl Mesh {
     }
 
     fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(cairn());
+        let mut command = Command::new(self.cairn.clone().unwrap_or_else(cairn));
         command
             .arg("--mesh")
             .arg(&self.name)
@@ -287,6 +303,20 @@ impl Builder {
     #[must_use]
     pub fn nodes(mut self, nodes: u32) -> Self {
         self.nodes = nodes;
+        self
+    }
+
+    /// Is driven by this `cairn` instead of [`cairn`].
+    #[must_use]
+    pub fn cairn(mut self, path: PathBuf) -> Self {
+        self.mesh.cairn = Some(path);
+        self
+    }
+
+    /// Runs this program wherever a manifest says `cairn`; it is told which product to be.
+    #[must_use]
+    pub fn program(mut self, path: PathBuf) -> Self {
+        self.program = Some(path);
         self
     }
 
@@ -314,6 +344,9 @@ impl Builder {
     pub fn try_up(self) -> (Mesh, Output) {
         let nodes = self.nodes.to_string();
         let mut command = self.mesh.command(["up", "--detach", "--nodes", &nodes]);
+        if let Some(program) = &self.program {
+            command.arg("--program").arg(program);
+        }
         if !self.sample {
             command.arg(&self.mesh.manifests);
         }
