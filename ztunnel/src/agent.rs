@@ -81,7 +81,7 @@ pub struct Agent {
 #[derive(Debug)]
 enum Command {
     Enrol {
-        pod: Pod,
+        pod: Box<Pod>,
         netns: Netns,
         done: oneshot::Sender<Result<(), Error>>,
     },
@@ -115,6 +115,7 @@ impl Agent {
     /// # Errors
     /// When the kernel refuses the redirection; the pod is then not enrolled.
     pub async fn enrol(&self, pod: Pod, netns: Netns) -> Result<(), Error> {
+        let pod = Box::new(pod);
         self.ask(|done| Command::Enrol { pod, netns, done }).await
     }
 

@@ -202,14 +202,13 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let digits = value
             .get(..value.len().saturating_sub(1))
             .unwrap_or_default();
-        match (unit, digits.parse::<u64>()) {
-            (Some(unit), Ok(number)) => Duration::from_secs(number * unit),
-            _ => {
-                self.problems.push(format!(
-                    "{name}: `{value}` is no duration like 30s, 5m or 24h"
-                ));
-                default
-            }
+        if let (Some(unit), Ok(number)) = (unit, digits.parse::<u64>()) {
+            Duration::from_secs(number * unit)
+        } else {
+            self.problems.push(format!(
+                "{name}: `{value}` is no duration like 30s, 5m or 24h"
+            ));
+            default
         }
     }
 

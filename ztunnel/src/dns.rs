@@ -119,7 +119,7 @@ async fn answer(
         _ => return forward(pod, settings, query, transport).await,
     };
     let Ok(workload) = pod.workload().await else {
-        return encode(reply(&message, ResponseCode::ServFail), transport);
+        return encode(&reply(&message, ResponseCode::ServFail), transport);
     };
     let counted = metrics::Query {
         kind: question.query_type().into(),
@@ -138,16 +138,14 @@ async fn answer(
     let Some(resolved) = resolved else {
         drop(store);
         settings.metrics.forwarded(counted);
-        return match forward(pod, settings, query, transport).await {
-            Some(answer) => Some(answer),
-            None => {
-                settings.metrics.failed(counted);
-                encode(reply(&message, ResponseCode::ServFail), transport)
-            }
-        };
+        let answer = forward(pod, settings, query, transport).await;
+        return answer.or_else(|| {
+            settings.metrics.failed(counted);
+            encode(&reply(&message, ResponseCode::ServFail), transport)
+        });
     };
     tracing::debug!(src.workload = %workload.name, query = %name, addresses = ?resolved.addresses, "dns");
-    encode(success(&message, question, resolved)?, transport)
+    encode(&success(&message, question, resolved)?, transport)
 }
 
 fn success(message: &Message, question: &Query, resolved: names::Resolved) -> Option<Message> {
@@ -182,7 +180,7 @@ fn reply(message: &Message, code: ResponseCode) -> Message {
 }
 
 /// Encodes an answer; one too long for a datagram is cut so that the client asks again over TCP.
-fn encode(answer: Message, transport: Transport) -> Option<Vec<u8>> {
+fn encode(answer: &Message, transport: Transport) -> Option<Vec<u8>> {
     let bytes = answer.to_vec().ok()?;
     if transport == Transport::Udp && bytes.len() > PLAIN_UDP_SIZE {
         let mut short = answer.truncate();

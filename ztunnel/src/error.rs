@@ -42,7 +42,7 @@ pub(crate) enum Error {
     SelfCall,
     /// Connecting failed for all who waited for the same connection.
     #[error("{0}")]
-    Shared(Arc<Error>),
+    Shared(Arc<Self>),
     #[error("{0}")]
     Server(#[from] hbone::server::Error),
     #[error("{0}")]

@@ -152,13 +152,12 @@ fn service_port(
     service_port: u16,
 ) -> Result<(u16, Arc<Service>), Error> {
     let unknown = || Error::NoService(format!("{host}:{service_port}"));
-    let own = workload
+    let mut own = workload
         .services
         .iter()
         .filter(|(key, _)| &*key.hostname == host);
     let entry = own
-        .filter_map(|(key, _)| store.service(key))
-        .next()
+        .find_map(|(key, _)| store.service(key))
         .ok_or_else(unknown)?;
     let endpoint = entry.endpoints.get(&workload.uid).ok_or_else(unknown)?;
     let declared = || {

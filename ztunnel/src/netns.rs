@@ -20,8 +20,8 @@ mod tests;
 
 const BACKLOG: i32 = 1024;
 /// Source: istio/ztunnel `src/config.rs`, `KEEPALIVE_*`.
-pub(crate) const KEEPALIVE_TIME: Duration = Duration::from_secs(180);
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(180);
+pub(crate) const KEEPALIVE_TIME: Duration = Duration::from_mins(3);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_mins(3);
 pub(crate) const KEEPALIVE_PROBES: u32 = 9;
 
 thread_local! {
@@ -128,7 +128,7 @@ impl Namespace {
             }
             Ok(socket)
         })?;
-        tune(SockRef::from(&socket));
+        tune(&SockRef::from(&socket));
         TcpSocket::from_std_stream(socket.into()).connect(to).await
     }
 }
@@ -171,7 +171,7 @@ fn impersonate(socket: &Socket, source: IpAddr) -> io::Result<()> {
 }
 
 /// Sets what every connection of ztunnel has. Failing to is no reason to refuse a connection.
-pub(crate) fn tune(socket: SockRef<'_>) {
+pub(crate) fn tune(socket: &SockRef<'_>) {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_TIME)
         .with_interval(KEEPALIVE_INTERVAL)

@@ -127,7 +127,7 @@ impl Pod {
             };
             match accepted {
                 Ok((stream, from)) => {
-                    netns::tune((&stream).into());
+                    netns::tune(&(&stream).into());
                     let open = OpenSocket::new(&sockets);
                     let connection = serve(self.clone(), stream, netns::canonical(from));
                     self.tasks.spawn("connection", async move {

@@ -29,7 +29,7 @@ use crate::state::SharedStore;
 use crate::{dns, inbound, outbound, passthrough};
 
 /// How long connections of a pod that left live on. They end earlier with the pod.
-const LEAVE_DRAIN: Duration = Duration::from_secs(600);
+const LEAVE_DRAIN: Duration = Duration::from_mins(10);
 
 /// What serving a pod takes. One for the process.
 pub(crate) struct Server {
@@ -183,7 +183,7 @@ impl Pods for Server {
                 alive: self.alive.clone(),
             };
             self.workers
-                .run_on(index, |tasks| start(parts, sockets, tasks));
+                .run_on(index, async move |tasks| start(parts, sockets, &tasks));
         }
         self.metrics.started.inc();
         tracing::info!(pod = info.name, namespace = info.namespace, %identity, "pod is served");
@@ -227,10 +227,10 @@ struct Parts {
     alive: mpsc::Sender<Infallible>,
 }
 
-async fn start(parts: Parts, sockets: Sockets, tasks: LocalTasks) {
+fn start(parts: Parts, sockets: Sockets, tasks: &LocalTasks) {
     let spawner = tasks.clone();
     let pool = Pool::new(parts.hbone.clone(), move |driver| {
-        spawner.spawn("hbone connection", driver)
+        spawner.spawn("hbone connection", driver);
     });
     let pod = Rc::new(Pod {
         info: parts.info,

@@ -81,7 +81,7 @@ impl StoreWriter {
         }
     }
 
-    fn address(&mut self, store: &mut Store, resource: &Resource) -> Result<(), Rejected> {
+    fn address(&self, store: &mut Store, resource: &Resource) -> Result<(), Rejected> {
         let message = decode::<Address>(resource)?;
         match message
             .r#type

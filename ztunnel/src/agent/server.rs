@@ -129,7 +129,7 @@ impl Server {
                 self.pods.insert(
                     uid.clone(),
                     Enrolled {
-                        pod,
+                        pod: *pod,
                         netns,
                         state,
                         redirected: false,
@@ -188,7 +188,7 @@ impl Server {
     }
 
     /// Tells the newest ztunnel of a pod; without one the pod waits for the next to connect.
-    fn tell_newest(&mut self, uid: &str, done: Option<oneshot::Sender<Result<(), Error>>>) {
+    fn tell_newest(&self, uid: &str, done: Option<oneshot::Sender<Result<(), Error>>>) {
         let (Some(enrolled), Some(newest)) = (self.pods.get(uid), self.ztunnels.back()) else {
             done.map(|done| done.send(Ok(())));
             return;

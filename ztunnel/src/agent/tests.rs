@@ -60,7 +60,7 @@ async fn policy_rules(netns: &Netns) -> usize {
     let rules = connection.get_rules().await.unwrap();
     rules
         .iter()
-        .filter(|rule| rule.priority() == super::rules::RULE_PRIORITY)
+        .filter(|rule| rule.priority() == rules::RULE_PRIORITY)
         .count()
 }
 

@@ -37,7 +37,7 @@ fn store(services: &[(&str, &str, &[&str])]) -> (Store, Workload) {
     };
     pod.services.insert(
         "shop/headless.shop.svc.cluster.local".into(),
-        Default::default(),
+        wire::PortList::default(),
     );
     let pod = Workload::try_from(pod).unwrap();
     store.upsert_workload(pod.clone());
