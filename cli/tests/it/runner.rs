@@ -65,13 +65,13 @@ impl Mesh {
                 self.runner.reconcile().await;
             }
         };
-        if timeout(PATIENCE, waiting).await.is_err() {
-            panic!(
-                "waited in vain: {what}\n{:#?}\n{:#?}",
-                self.pods(),
-                self.runner.findings()
-            );
-        }
+        let waited = timeout(PATIENCE, waiting).await;
+        assert!(
+            waited.is_ok(),
+            "waited in vain: {what}\n{:#?}\n{:#?}",
+            self.pods(),
+            self.runner.findings()
+        );
     }
 
     async fn until_ready(&mut self, pods: usize) {
@@ -144,7 +144,8 @@ impl Mesh {
 
     async fn stop(self) {
         fs::remove_dir_all(&self.manifests).unwrap();
-        self.runner.stop().await.unwrap();
+        // Boxed: the whole runner goes into it.
+        Box::pin(self.runner.stop()).await.unwrap();
     }
 }
 

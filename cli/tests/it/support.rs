@@ -14,8 +14,10 @@ use cairn::{
     world::teardown,
 };
 
+/// Tells the meshes of one test process apart.
+static COUNT: AtomicU32 = AtomicU32::new(0);
 /// No test may take longer.
-const TEST_TIMEOUT: Duration = Duration::from_secs(120);
+const TEST_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// Runs `test` as root with a mesh name of its own, or says why not.
 ///
@@ -26,22 +28,23 @@ pub(crate) fn with_mesh<F: Future<Output = ()>>(test: impl FnOnce(MeshName) -> F
             std::env::var_os("REQUIRE_ROOT").is_none(),
             "REQUIRE_ROOT is set and this is not root"
         );
-        eprintln!("\n*** SKIPPED: this test needs root ***\n");
+        skipped();
         return;
     }
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!(
-        "t{}-{}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    );
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("t{}-{count}", std::process::id());
     let mesh: MeshName = name.parse().unwrap();
     let _swept = Swept(mesh.clone());
     block_on(async {
         tokio::time::timeout(TEST_TIMEOUT, test(mesh))
             .await
-            .expect("the test hangs")
+            .expect("the test hangs");
     });
+}
+
+#[expect(clippy::print_stderr, reason = "who runs the tests has to hear of it")]
+fn skipped() {
+    eprintln!("\n*** SKIPPED: this test needs root ***\n");
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {

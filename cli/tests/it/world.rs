@@ -414,7 +414,7 @@ fn a_removed_pod_gives_its_link_and_name_back() {
 #[test]
 fn meshes_with_the_same_addresses_do_not_touch_each_other() {
     with_mesh(async |mesh| {
-        with_other(&mesh).await;
+        Box::pin(with_other(&mesh)).await;
     });
 }
 

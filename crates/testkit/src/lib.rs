@@ -12,6 +12,11 @@
 //! Helpers panic with what they saw: a test has nobody to return an error to. A mesh is taken
 //! down when its value is dropped, also by a failing test.
 
+#![expect(
+    clippy::panic,
+    reason = "a test has nobody to return an error to: it says what it saw and stops"
+)]
+
 mod mesh;
 mod wait;
 

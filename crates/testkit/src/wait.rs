@@ -6,12 +6,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Asks until there is an answer, and fails with `what` when there is none in half a minute.
+///
+/// # Panics
+/// When there is none.
 #[track_caller]
 pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
     eventually_within(PATIENCE, what, ask)
 }
 
 /// As [`eventually`], with a patience of one's own.
+///
+/// # Panics
+/// When there is no answer within it.
 #[track_caller]
 pub fn eventually_within<T>(
     patience: Duration,

@@ -61,7 +61,7 @@ impl Authority {
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap();
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
-        params.not_before = epoch + (now - Duration::from_mins(2));
+        params.not_before = epoch + now - Duration::from_mins(2);
         params.not_after = epoch + (now + Duration::from_hours(24));
         params.signed_by(key, &*self.0).unwrap().pem()
     }

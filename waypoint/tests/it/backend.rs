@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -146,9 +147,12 @@ impl Backend {
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.script.seen.borrow().clone()
     }
+}
 
-    pub(crate) fn tasks(&self) -> &LocalTasks {
-        &self.tasks
+impl Drop for Backend {
+    fn drop(&mut self) {
+        // Its tasks spawn others and so keep their owner alive.
+        self.tasks.end();
     }
 }
 
@@ -196,13 +200,11 @@ async fn answer(
         .to_bytes();
     let mut text = format!("{line}\n");
     if let Some(authority) = parts.uri.authority() {
-        text.push_str(&format!("host: {authority}\n"));
+        let _ = writeln!(text, "host: {authority}");
     }
     for (name, value) in &parts.headers {
-        text.push_str(&format!(
-            "{name}: {}\n",
-            String::from_utf8_lossy(value.as_bytes())
-        ));
+        let value = String::from_utf8_lossy(value.as_bytes());
+        let _ = writeln!(text, "{name}: {value}");
     }
     let seen = Seen {
         line,

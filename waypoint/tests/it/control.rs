@@ -64,7 +64,9 @@ impl Control {
         let serving = tokio::spawn(async move {
             let incoming = UnboundedReceiverStream::new(incoming);
             let server = tonic::transport::Server::builder().add_service(service);
-            server.serve_with_incoming(incoming).await.unwrap();
+            Box::pin(server.serve_with_incoming(incoming))
+                .await
+                .unwrap();
         });
         let rejected = tokio::sync::Mutex::new(rejected);
         Self {

@@ -56,7 +56,7 @@ fn what_does_not_end_is_ended_when_its_time_is_up() {
         let client = mesh.client().await;
         let backend = mesh.endpoint("v1").await;
         mesh.settled(&client).await;
-        backend.script([Act::Stall(Duration::from_secs(3600))]);
+        backend.script([Act::Stall(Duration::from_hours(1))]);
         let mut sender = client.http1(CART_80).await;
         let before = backend.seen().len();
         let mut asked = Box::pin(sender.send_request(get("/slow")));

@@ -1,6 +1,12 @@
 //! The whole waypoint in one process: a real authority and a real xDS server on loopback, TLS and
 //! HBONE in, endpoints at addresses of 127.0.0.0/8.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on should stop"
+)]
+
 mod authority;
 mod backend;
 mod client;

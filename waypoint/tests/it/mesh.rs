@@ -34,7 +34,7 @@ pub(crate) const VIP: &str = "10.96.0.1";
 /// The service at port 80, as clients dial it.
 pub(crate) const CART_80: &str = "10.96.0.1:80";
 /// How long a test waits for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Declared protocols, by their numbers in WDS.
 pub(crate) mod declared {
@@ -312,13 +312,13 @@ pub(crate) fn put_workload(control: &Control, workload: &Workload) {
 }
 
 /// An object of `shop`.
-pub(crate) fn origin(kind: &str, name: &str) -> Option<wire::Origin> {
-    Some(wire::Origin {
+pub(crate) fn origin(kind: &str, name: &str) -> wire::Origin {
+    wire::Origin {
         kind: kind.to_owned(),
         namespace: "shop".to_owned(),
         name: name.to_owned(),
         ..Default::default()
-    })
+    }
 }
 
 pub(crate) fn service_ref(name: &str) -> wire::ServiceRef {
@@ -338,7 +338,7 @@ pub(crate) fn targets() -> Vec<wire::Target> {
 /// A route of `cart` with these rules.
 pub(crate) fn route(name: &str, rules: Vec<wire::RouteRule>) -> wire::Route {
     wire::Route {
-        origin: origin("HTTPRoute", name),
+        origin: Some(origin("HTTPRoute", name)),
         parents: vec![wire::RouteParent {
             service: Some(service_ref("cart")),
             port: 0,

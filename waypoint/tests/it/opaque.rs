@@ -141,7 +141,7 @@ fn deny_port(mesh: &Mesh, port: u32, paths: &[&str]) {
         ..Default::default()
     };
     let policy = wire::Policy {
-        origin: origin("AuthorizationPolicy", "deny"),
+        origin: Some(origin("AuthorizationPolicy", "deny")),
         targets: targets(),
         action: wire::policy::Action::Deny.into(),
         rules: vec![rule],

@@ -17,7 +17,7 @@ fn module(name: &str) -> String {
 
 fn plugin(name: &str, module_name: &str, configuration: &str) -> wire::Plugin {
     wire::Plugin {
-        origin: origin("WasmPlugin", name),
+        origin: Some(origin("WasmPlugin", name)),
         targets: targets(),
         url: module(module_name),
         configuration: configuration.to_owned().into(),
@@ -143,7 +143,7 @@ fn policies_come_after_authz_plugins_and_before_stats_plugins() {
             ..Default::default()
         };
         let deny = wire::Policy {
-            origin: origin("AuthorizationPolicy", "deny"),
+            origin: Some(origin("AuthorizationPolicy", "deny")),
             targets: targets(),
             action: Action::Deny.into(),
             rules: vec![rule],
@@ -174,7 +174,7 @@ fn what_a_late_plugin_changes_is_decided_about_again() {
             ..Default::default()
         };
         let deny = wire::Policy {
-            origin: origin("AuthorizationPolicy", "deny"),
+            origin: Some(origin("AuthorizationPolicy", "deny")),
             targets: targets(),
             action: Action::Deny.into(),
             rules: vec![wire::PolicyRule {

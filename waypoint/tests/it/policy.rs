@@ -8,7 +8,7 @@ use crate::mesh::{CART_80, Mesh, origin, run, targets};
 
 fn policy(name: &str, action: Action, rules: Vec<wire::PolicyRule>) -> wire::Policy {
     wire::Policy {
-        origin: origin("AuthorizationPolicy", name),
+        origin: Some(origin("AuthorizationPolicy", name)),
         targets: targets(),
         action: action.into(),
         rules,

@@ -278,6 +278,6 @@ fn a_client_of_another_mesh_is_not_let_in() {
             mesh.client().await.waypoint(),
             crate::mesh::WAYPOINT,
         );
-        assert!(connected.await.is_err());
+        assert!(Box::pin(connected).await.is_err());
     });
 }

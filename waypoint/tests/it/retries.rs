@@ -24,12 +24,12 @@ fn put(mesh: &Mesh, timeouts: Option<wire::RouteTimeouts>, retry: Option<wire::R
         .put(proto::ROUTE_TYPE, "r", &route("r", vec![rule]));
 }
 
-fn retry(codes: &[u32], attempts: u32) -> Option<wire::RouteRetry> {
-    Some(wire::RouteRetry {
+fn retry(codes: &[u32], attempts: u32) -> wire::RouteRetry {
+    wire::RouteRetry {
         codes: codes.to_vec(),
         attempts,
         ..Default::default()
-    })
+    }
 }
 
 /// A mesh with one endpoint, and a rule in force: what it did before does not count.
@@ -65,7 +65,7 @@ fn asked(backend: &Backend, path: &str) -> usize {
 #[test]
 fn a_status_that_was_named_is_tried_again() {
     run(|| async {
-        let (_mesh, client, backend) = with(None, retry(&[500, 503], 2)).await;
+        let (_mesh, client, backend) = with(None, Some(retry(&[500, 503], 2))).await;
         backend.script([Act::Status(500), Act::Status(503)]);
         assert_eq!(client.get(CART_80, "/x").await.status, 200);
         assert_eq!(asked(&backend, "/x"), 3);
@@ -75,7 +75,7 @@ fn a_status_that_was_named_is_tried_again() {
 #[test]
 fn the_last_answer_is_the_clients_when_attempts_run_out() {
     run(|| async {
-        let (mesh, client, backend) = with(None, retry(&[500], 2)).await;
+        let (mesh, client, backend) = with(None, Some(retry(&[500], 2))).await;
         backend.script([Act::Status(500), Act::Status(500), Act::Status(500)]);
         assert_eq!(client.get(CART_80, "/x").await.status, 500);
         assert_eq!(asked(&backend, "/x"), 3);
@@ -87,7 +87,7 @@ fn the_last_answer_is_the_clients_when_attempts_run_out() {
 #[test]
 fn a_status_that_was_not_named_is_an_answer() {
     run(|| async {
-        let (_mesh, client, backend) = with(None, retry(&[500], 2)).await;
+        let (_mesh, client, backend) = with(None, Some(retry(&[500], 2))).await;
         backend.script([Act::Status(502)]);
         assert_eq!(client.get(CART_80, "/x").await.status, 502);
         assert_eq!(asked(&backend, "/x"), 1);
@@ -97,7 +97,7 @@ fn a_status_that_was_not_named_is_an_answer() {
 #[test]
 fn a_body_is_sent_again_with_the_request() {
     run(|| async {
-        let (_mesh, client, backend) = with(None, retry(&[500], 1)).await;
+        let (_mesh, client, backend) = with(None, Some(retry(&[500], 1))).await;
         backend.script([Act::Status(500)]);
         let answer = client
             .send(CART_80, request("POST", "/x", &[], "the body"))
@@ -111,7 +111,7 @@ fn a_body_is_sent_again_with_the_request() {
 #[test]
 fn a_body_too_large_to_keep_is_sent_once() {
     run(|| async {
-        let (_mesh, client, backend) = with(None, retry(&[500], 3)).await;
+        let (_mesh, client, backend) = with(None, Some(retry(&[500], 3))).await;
         backend.script([Act::Status(500)]);
         let large = vec![b'x'; 200_000];
         assert_eq!(
@@ -128,7 +128,7 @@ fn a_body_too_large_to_keep_is_sent_once() {
 #[test]
 fn connection_errors_are_tried_again() {
     run(|| async {
-        let (_mesh, client, backend) = with(None, retry(&[], 3)).await;
+        let (_mesh, client, backend) = with(None, Some(retry(&[], 3))).await;
         backend.script([Act::Close, Act::Close]);
         assert_eq!(
             client
@@ -157,7 +157,7 @@ fn without_a_word_from_the_user_a_broken_post_is_not_repeated() {
 #[test]
 fn nothing_is_repeated_once_the_answer_has_begun() {
     run(|| async {
-        let (_mesh, client, backend) = with(None, retry(&[500], 3)).await;
+        let (_mesh, client, backend) = with(None, Some(retry(&[500], 3))).await;
         backend.script([Act::CloseInside]);
         let mut sender = client.http1(CART_80).await;
         let answer = sender.send_request(crate::client::get("/x")).await;
@@ -202,7 +202,7 @@ fn a_stalled_attempt_is_tried_again() {
             backend_request: duration(Duration::from_millis(200)),
             ..Default::default()
         };
-        let (_mesh, client, backend) = with(Some(timeouts), retry(&[], 2)).await;
+        let (_mesh, client, backend) = with(Some(timeouts), Some(retry(&[], 2))).await;
         let stall = Act::Stall(Duration::from_secs(30));
         backend.script([stall.clone(), stall]);
         assert_eq!(client.get(CART_80, "/x").await.status, 200);
@@ -217,7 +217,7 @@ fn the_whole_time_bounds_all_attempts() {
             request: duration(Duration::from_millis(500)),
             backend_request: duration(Duration::from_millis(200)),
         };
-        let (_mesh, client, backend) = with(Some(timeouts), retry(&[], 20)).await;
+        let (_mesh, client, backend) = with(Some(timeouts), Some(retry(&[], 20))).await;
         backend.script(std::iter::repeat_n(Act::Stall(Duration::from_secs(30)), 20));
         let started = Instant::now();
         assert_eq!(client.get(CART_80, "/x").await.status, 504);
