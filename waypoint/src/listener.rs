@@ -77,7 +77,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAdd
             return;
         }
     };
-    let (stream, id) = match handshake::accept(certified.server_config(), stream).await {
+    // Both handshakes are boxed: a connection does not keep room for what is over at once.
+    let accepting = Box::pin(handshake::accept(certified.server_config(), stream));
+    let (stream, id) = match accepting.await {
         Ok(accepted) => accepted,
         Err(error) => {
             let error = runtime::report(&error);
@@ -86,7 +88,8 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAdd
         }
     };
     let peer = Rc::new(Peer { id, addr: from });
-    let mut connection = match server::accept(stream, &hbone::Settings::default()).await {
+    let settings = hbone::Settings::default();
+    let mut connection = match Box::pin(server::accept(stream, &settings)).await {
         Ok(connection) => connection,
         Err(error) => {
             let error = runtime::report(&error);

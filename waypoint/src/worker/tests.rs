@@ -32,9 +32,9 @@ fn futures_stay_within_their_budgets() {
     type Asked = (Rc<super::Worker>, Rc<Peer>, hbone::server::Connect);
     type Sent = (&'static mut RequestCtx, Head, Incoming);
     let connection = size(|(worker, stream, from): Accepted| listener::serve(worker, stream, from));
-    check("a connection", connection, 6_000);
+    check("a connection", connection, 4_000);
     let tunnel = size(|(worker, peer, connect): Asked| tunnel::serve(worker, peer, connect));
     check("a tunnel", tunnel, 4_000);
     let request = size(|(cx, head, body): Sent| pipeline::run(cx, head, body));
-    check("a request", request, 6_000);
+    check("a request", request, 4_000);
 }
