@@ -257,13 +257,6 @@ pub struct Admitted {
 /// # Errors
 /// What is missing for it to have one.
 pub fn key_of(document: &Document) -> Result<Key, Box<Finding>> {
-    let text = |pointer: &str| {
-        document
-            .value
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
     let unnamed = |field: &str, what: &str, remedy: &str| {
         let field = FieldPath::from(field);
         let finding = document
@@ -283,16 +276,27 @@ pub fn key_of(document: &Document) -> Result<Key, Box<Finding>> {
             "write apiVersion, kind and metadata",
         ));
     }
-    let required = "is required";
-    let api_version =
-        text("/apiVersion").ok_or_else(|| unnamed("apiVersion", required, "add it"))?;
-    let kind = text("/kind").ok_or_else(|| unnamed("kind", required, "add it"))?;
-    let name = text("/metadata/name")
-        .ok_or_else(|| unnamed("metadata.name", required, "give the object a name"))?;
+    let text = |pointer: &str, field: &str| match document.value.pointer(pointer) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        // A name such as `n` or `1` that stands without quotes.
+        Some(other) => Err(unnamed(
+            field,
+            &format!("is {other}, not a string"),
+            "write it in quotes",
+        )),
+    };
+    let needed = |pointer: &str, field: &str, remedy: &str| {
+        text(pointer, field)?.ok_or_else(|| unnamed(field, "is required", remedy))
+    };
+    let api_version = needed("/apiVersion", "apiVersion", "add it")?;
+    let kind = needed("/kind", "kind", "add it")?;
+    let name = needed("/metadata/name", "metadata.name", "give the object a name")?;
+    let namespace = text("/metadata/namespace", "metadata.namespace")?;
     let kind = Kind::read(api_version, kind);
     let is_namespaced = kinds::of(&kind).is_none_or(|info| info.namespaced);
     let namespace = if is_namespaced {
-        text("/metadata/namespace").unwrap_or("default")
+        namespace.unwrap_or("default")
     } else {
         ""
     };

@@ -364,7 +364,9 @@ fn probes_decide_about_traffic_and_restarts() {
             + &app("unwell", 1, "v1", unwell);
         let mut mesh = Mesh::start(&name, &yaml).await;
         mesh.until("the unwell one is restarted", |mesh| {
-            mesh.pod("unwell").containers[0].restarts > 1
+            mesh.pods()
+                .iter()
+                .any(|pod| pod.is_called("unwell") && pod.containers[0].restarts > 1)
         })
         .await;
         mesh.until("the ready one is ready", |mesh| mesh.pod("ready").ready)

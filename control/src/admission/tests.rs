@@ -172,7 +172,11 @@ fn a_document_needs_a_version_a_kind_and_a_name() {
         ),
         (
             json!({"apiVersion": "v1", "kind": 3, "metadata": {"name": "a"}}),
-            "kind: is required",
+            "kind: is 3, not a string",
+        ),
+        (
+            json!({"apiVersion": "v1", "kind": "A", "metadata": {"name": "a", "namespace": false}}),
+            "metadata.namespace: is false, not a string",
         ),
     ] {
         let finding = key_of(&Document {

@@ -283,7 +283,7 @@ async fn shows_who_listens_and_what_each_has_accepted() {
     let shown = serde_json::to_value(&clients[0]).unwrap();
     assert_eq!(shown["audience"], "waypoint shop/waypoint");
     assert_eq!(shown["account"], "shop/waypoint");
-    assert_eq!(shown["pod"], "waypoint-1");
+    assert_eq!(shown["pod"], "shop/waypoint-1");
     let rejected = &shown["types"][ROUTE_TYPE]["rejected"][0];
     assert_eq!(rejected["resource"], "shop/split");
     assert_eq!(rejected["reason"], "rules[0]: no such thing");

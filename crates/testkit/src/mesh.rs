@@ -355,20 +355,32 @@ impl Builder {
     }
 }
 
+impl Mesh {
+    /// Prints what the mesh is like and the ends of its logs.
+    #[expect(
+        clippy::print_stderr,
+        reason = "a failing test shows what its mesh was like"
+    )]
+    fn tell(&self) {
+        let status = self.run(["status"]);
+        eprintln!(
+            "mesh {} at failure:\n{}{}",
+            self.name, status.stdout, status.stderr
+        );
+        for name in ["control", "ztunnel-node1", "ztunnel-node2", "waypoint"] {
+            let log = self.run(["logs", name]).stdout;
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines.iter().rev().take(LOG_LINES).rev();
+            eprintln!("the end of the log of {name}:");
+            end.for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
 impl Drop for Mesh {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let status = self.run(["status"]);
-            #[expect(
-                clippy::print_stderr,
-                reason = "a failing test shows what its mesh was like"
-            )]
-            {
-                eprintln!(
-                    "mesh {} at failure:\n{}{}",
-                    self.name, status.stdout, status.stderr
-                );
-            }
+            self.tell();
         }
         let down = self.run(["down"]);
         let _ = std::fs::remove_dir_all(&self.manifests);
@@ -377,6 +389,9 @@ impl Drop for Mesh {
         }
     }
 }
+
+/// Lines of each log that a failing test shows.
+const LOG_LINES: usize = 40;
 
 /// A program that runs inside a pod.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 
 use http::header::{CONNECTION, HeaderValue};
@@ -80,7 +80,11 @@ where
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, peer = %tunnel.peer.id, "client connection ended");
-        return;
+        if !error.is_parse() {
+            // Reset: an answer that was cut short must not look as if it had ended.
+            return;
+        }
+        // The parser's answer is on its way and ends the stream.
     }
     let parts = connection.into_parts();
     let io = parts.io.into_inner().into_inner();

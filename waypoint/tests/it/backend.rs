@@ -241,6 +241,8 @@ async fn answer(
 /// A body of frames.
 pub(crate) struct Reply {
     frames: VecDeque<Result<Frame<Bytes>, &'static str>>,
+    /// Whether what comes before an error has had its chance to be sent.
+    flushed: bool,
 }
 
 impl Reply {
@@ -251,7 +253,10 @@ impl Reply {
             fields.insert("grpc-status", 0.into());
             frames.push_back(Ok(Frame::trailers(fields)));
         }
-        Self { frames }
+        Self {
+            frames,
+            flushed: false,
+        }
     }
 }
 
@@ -261,8 +266,13 @@ impl Body for Reply {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, &'static str>>> {
+        if matches!(self.frames.front(), Some(Err(_))) && !self.flushed {
+            self.flushed = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(self.frames.pop_front())
     }
 }

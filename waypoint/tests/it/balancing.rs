@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use proto::workload::{TunnelProtocol, WorkloadStatus};
 
 use crate::backend::Act;
@@ -32,15 +33,15 @@ fn idle_endpoints_share_requests_and_a_slow_one_gets_few() {
             let mut sender = client.http1(CART_80).await;
             assert_eq!(sender.send_request(get("/")).await.unwrap().status(), 200);
         });
-        // Ten at a time: as long as the slow one holds some, the others go to the fast one.
-        let mut requests: Vec<_> = requests.map(Box::pin).collect();
-        while !requests.is_empty() {
-            let batch = requests.split_off(requests.len().saturating_sub(10));
-            futures_util::future::join_all(batch).await;
-        }
+        // Ten in flight at any time: as long as the slow one holds some, the others go to the
+        // fast one.
+        futures_util::stream::iter(requests.map(Box::pin))
+            .buffer_unordered(10)
+            .collect::<()>()
+            .await;
         let (fast, slow) = (fast.seen().len() - before.0, slow.seen().len() - before.1);
         assert_eq!(fast + slow, 100);
-        assert!(slow < fast, "slow {slow}, fast {fast}");
+        assert!(slow * 2 < fast, "slow {slow}, fast {fast}");
     });
 }
 

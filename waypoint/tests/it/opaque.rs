@@ -76,7 +76,11 @@ fn a_server_that_speaks_first_is_heard_on_a_declared_port() {
                 >= 1.0
         })
         .await;
-        assert!(mesh.metric("istio_tcp_received_bytes_total", &labels).await >= 13.0);
+        let received = mesh.metric("istio_tcp_received_bytes_total", &labels).await;
+        assert_eq!(
+            received.to_string(),
+            b"\x00\x01 any bytes".len().to_string()
+        );
     });
 }
 

@@ -102,14 +102,14 @@ fn kinds_that_are_not_run_are_named() {
     check(
         "apiVersion: batch/v1
 kind: Job
-metadata: {name: j, namespace: n}
+metadata: {name: j, namespace: shop}
 spec:
   template:
     spec:
       restartPolicy: Never
       containers: [{name: a, image: x}]",
         &[
-            "a.yaml:1 Job n/j: a Job is not run on one machine, none of its pods exist, write a Deployment",
+            "a.yaml:1 Job shop/j: a Job is not run on one machine, none of its pods exist, write a Deployment",
         ],
     );
 }
@@ -129,7 +129,10 @@ ports: []";
     let desired = Desired::of(&objects(text));
     assert_eq!(
         desired.namespaces["shop"],
-        BTreeMap::from([("a".to_owned(), "b".to_owned())])
+        BTreeMap::from(
+            [("a", "b"), ("kubernetes.io/metadata.name", "shop")]
+                .map(|(k, v)| (k.to_owned(), v.to_owned()))
+        )
     );
     assert_eq!(desired.slices.len(), 1);
     assert_eq!(desired.findings, Vec::new());
