@@ -7,4 +7,7 @@
 //! Must never hold tests of one crate alone; those stand beside its code.
 
 pub mod ambientz;
+pub mod differences;
+pub mod http2;
+pub mod nft;
 pub mod vectors;
