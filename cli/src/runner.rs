@@ -12,6 +12,7 @@
 //! Must never hold: what objects mean to traffic, or a second opinion on control's findings.
 
 mod agent;
+mod certificates;
 pub(crate) mod container;
 mod desired;
 mod endpoints;

@@ -325,7 +325,7 @@ async fn missing(runner: &Runner, api: &LocalApi) -> Vec<String> {
         Err(e) => return vec![runtime::report(&e)],
     }
     match api.readiness().await {
-        Ok(Readiness { ready: true, .. }) => Vec::new(),
+        Ok(Readiness { ready: true, .. }) => runner.uncertified().await,
         Ok(Readiness { waiting, .. }) if waiting.is_empty() => {
             vec!["control is not ready".to_owned()]
         }

@@ -35,6 +35,8 @@ const UNHEALTHY_GRACE: Duration = Duration::from_secs(5);
 /// How often an unready container is asked, whatever its probe's period: the period is for those
 /// that serve.
 const UNREADY_PERIOD: Duration = Duration::from_secs(1);
+/// The first wait of one that has just started; it doubles up to [`UNREADY_PERIOD`].
+const UNREADY_FIRST: Duration = Duration::from_millis(20);
 /// How often the list of sockets is looked at.
 const LISTEN_POLL: Duration = Duration::from_millis(50);
 /// How long a program may take to listen on its Services' ports before that is worth a word.
@@ -268,6 +270,7 @@ impl Container {
         };
         sleep(probe.initial_delay).await;
         let (mut ready, mut in_a_row) = (false, 0);
+        let mut unready_wait = UNREADY_FIRST;
         loop {
             let answer = probe.ask(&pod.netns, &self.invocation).await.is_ok();
             in_a_row = if answer == ready { 0 } else { in_a_row + 1 };
@@ -280,12 +283,13 @@ impl Container {
                 (ready, in_a_row) = (answer, 0);
                 self.update(pod, |state| state.ready = ready);
             }
-            sleep(if ready {
-                probe.period
+            if ready {
+                unready_wait = UNREADY_FIRST;
+                sleep(probe.period).await;
             } else {
-                probe.period.min(UNREADY_PERIOD)
-            })
-            .await;
+                sleep(probe.period.min(unready_wait)).await;
+                unready_wait = (unready_wait * 2).min(UNREADY_PERIOD);
+            }
         }
     }
 }

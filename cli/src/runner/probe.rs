@@ -10,7 +10,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::{
     api::core::v1::{HTTPGetAction, Probe as ApiProbe},
@@ -20,6 +22,9 @@ use nlink::netlink::namespace::{Netns, Overlay};
 use tokio::{net::TcpStream, time::timeout};
 
 use super::{pod::PodIdentity, process::Invocation};
+
+/// How long a proxy may take to show one of its pages.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is asked.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -164,30 +169,69 @@ async fn http(
     headers: &[(String, String)],
 ) -> Result<(), String> {
     let failed = |e: &dyn std::fmt::Display| format!("http://{host}{path}: {e}");
-    let stream = connect(netns, to).await.map_err(|e| failed(&e))?;
-    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.map_err(|e| failed(&e))?;
-    let mut request = http::Request::get(path).header(http::header::HOST, host);
+    let mut request = Request::get(path).header(http::header::HOST, host);
     request = request
         .header(http::header::USER_AGENT, "kube-probe/1.36")
         .header(http::header::CONNECTION, "close");
     for (name, value) in headers {
         request = request.header(name, value);
     }
-    let request = request
-        .body(Empty::<Bytes>::new())
-        .map_err(|e| failed(&e))?;
+    let request = request.body(Empty::new()).map_err(|e| failed(&e))?;
     // The head is all that is wanted; the rest is left unread.
-    let answer = sender.send_request(request);
+    let read = async |answer: Response<Incoming>| answer.status().as_u16();
+    match exchange(netns, to, request, read)
+        .await
+        .map_err(|e| failed(&e))?
+    {
+        200..400 => Ok(()),
+        status => Err(failed(&format_args!("status {status}"))),
+    }
+}
+
+/// The page at `path` of the server at `to`.
+pub(super) async fn page(netns: &Netns, to: SocketAddr, path: &str) -> Result<Bytes, String> {
+    let failed = |e: &dyn std::fmt::Display| format!("http://{to}{path}: {e}");
+    let request = Request::get(path)
+        .header(http::header::HOST, to.to_string())
+        .header(http::header::CONNECTION, "close")
+        .body(Empty::new())
+        .map_err(|e| failed(&e))?;
+    let read = async |answer: Response<Incoming>| (answer.status(), answer.collect().await);
+    let (status, body) = timeout(PAGE_TIMEOUT, exchange(netns, to, request, read))
+        .await
+        .map_err(|e| failed(&e))?
+        .map_err(|e| failed(&e))?;
+    if status != StatusCode::OK {
+        return Err(failed(&status));
+    }
+    Ok(body.map_err(|e| failed(&e))?.to_bytes())
+}
+
+/// Sends `request` on a connection of its own and lets `read` make of the answer what it will.
+async fn exchange<T>(
+    netns: &Netns,
+    to: SocketAddr,
+    request: Request<Empty<Bytes>>,
+    read: impl AsyncFnOnce(Response<Incoming>) -> T,
+) -> Result<T, ExchangeError> {
+    let stream = connect(netns, to).await?;
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await?;
+    let answer = async { Ok(read(sender.send_request(request).await?).await) };
     tokio::pin!(answer, connection);
-    let answer = tokio::select! {
+    tokio::select! {
         answer = &mut answer => answer,
         _ = &mut connection => answer.await,
-    };
-    match answer.map_err(|e| failed(&e))?.status() {
-        status if (200..400).contains(&status.as_u16()) => Ok(()),
-        status => Err(failed(&format_args!("status {}", status.as_u16()))),
     }
+}
+
+/// Why a server gave no answer.
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    #[error(transparent)]
+    Connect(#[from] io::Error),
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
 }
 
 async fn exec(netns: &Netns, surroundings: &Invocation, words: &[String]) -> Result<(), String> {
