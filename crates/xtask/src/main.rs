@@ -5,6 +5,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod filters;
 mod generate;
 mod test;
@@ -19,6 +20,11 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Print what a request and a byte cost in the proxies; needs root
+    Bench(bench::Options),
+    /// Be a part of the benchmark inside its mesh
+    #[command(hide = true, subcommand)]
+    BenchPart(bench::Part),
     /// Build the guest modules of filters/ into filters/prebuilt
     Filters {
         /// Only compare what is committed with the sources
@@ -38,6 +44,8 @@ enum Command {
 
 fn main() -> Result<()> {
     match Args::parse().command {
+        Command::Bench(options) => bench::run(options),
+        Command::BenchPart(part) => part.run(),
         Command::Filters { check: true, .. } => filters::check(),
         Command::Filters {
             rebuild_and_compare: true,

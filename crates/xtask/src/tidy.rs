@@ -57,7 +57,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "hbone", "identity", "mesh", "proto", "testkit", "xds", "ztunnel",
         ],
     ),
-    ("xtask", &[]),
+    ("xtask", &["testkit"]),
 ];
 
 /// What the product is built on; each is called by code that ships.
