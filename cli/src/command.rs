@@ -18,17 +18,16 @@ use control::config::Config;
 
 use crate::{print, sample::Sample, state::MeshName};
 
-/// A whole ambient mesh on one machine, and the programs it is made of.
+/// A whole ambient mesh on one machine.
 #[derive(Debug, Parser)]
-#[command(name = "cairn", version, about, max_term_width = 100)]
+#[command(name = "cairn", version, max_term_width = 100)]
 pub struct Cli {
-    /// Which mesh on this machine is meant.
+    /// Which mesh on this machine is meant; several can be up, and do not touch each other.
     #[arg(
         long,
         global = true,
-        hide = true,
         env = "CAIRN_MESH",
-        default_value = "default",
+        default_value = MeshName::DEFAULT,
         value_name = "NAME"
     )]
     mesh: MeshName,

@@ -25,9 +25,17 @@ const NAME_MAX: usize = 24;
 pub struct MeshName(String);
 
 impl MeshName {
+    /// The mesh that commands mean when none is named.
+    pub const DEFAULT: &str = "default";
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether it is the mesh that commands mean when none is named.
+    pub fn is_default(&self) -> bool {
+        self.0 == Self::DEFAULT
     }
 
     /// The tag that marks a network namespace as this mesh's own.

@@ -245,7 +245,7 @@ impl Up<'_> {
         }
         self.tell_findings(runner);
         let next = if is_sample {
-            format!("\n{}", shop::NEXT)
+            format!("\n{}", shop::next(self.mesh))
         } else {
             String::new()
         };

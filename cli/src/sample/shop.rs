@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::PathBuf};
 
-use crate::state::StateDir;
+use crate::state::{MeshName, StateDir};
 
 /// The shop's manifests as they are shown; [`write`] fills in where its filter is.
 pub const MANIFESTS: &str = include_str!("../../sample/shop.yaml");
@@ -13,15 +13,44 @@ const ADD_HEADER: &[u8] = include_bytes!("../../../filters/prebuilt/add-header.w
 /// Where [`MANIFESTS`] leaves room for the filter's path.
 const FILTER_PATH: &str = "/run/cairn/default/sample/add-header.wasm";
 
-/// What to try once the shop is up.
-pub const NEXT: &str = "\
-try:
-  cairn exec frontend -- curl -s http://reviews:8080/              which version answers, and what it was sent
-  cairn exec frontend -- curl -s -H 'end-user: jason' http://reviews:8080/version    the header match: always v2
-  cairn exec frontend -- sh -c 'for i in $(seq 20); do curl -s http://reviews:8080/version; done'      90 % v1, 10 % v3
-  cairn exec frontend -- curl -si http://reviews:8080/ | grep x-shop                 a header set by the filter
-  cairn exec ratings -- curl -si http://reviews:8080/              denied by its identity: RBAC: access denied
-  cairn get httproutes -o yaml · cairn status · cairn logs waypoint · cairn down";
+/// What to try once the shop of a mesh is up, and what comes of it.
+pub fn next(mesh: &MeshName) -> String {
+    let cairn = if mesh.is_default() {
+        "cairn".to_owned()
+    } else {
+        format!("cairn --mesh {mesh}")
+    };
+    let tries = TRIES.map(|(command, outcome)| format!("  {cairn} {command:<84} {outcome}"));
+    let more = ["get httproutes -o yaml", "status", "logs waypoint", "down"];
+    format!(
+        "try:\n{}\n  {}",
+        tries.join("\n"),
+        more.map(|command| format!("{cairn} {command}")).join(" · ")
+    )
+}
+
+const TRIES: [(&str, &str); 5] = [
+    (
+        "exec frontend -- curl -s http://reviews/",
+        "which version answers, and what it was sent",
+    ),
+    (
+        "exec frontend -- curl -s -H 'end-user: jason' http://reviews/version",
+        "the header match: always v2",
+    ),
+    (
+        "exec frontend -- sh -c 'for i in $(seq 20); do curl -s http://reviews/version; done'",
+        "90 % v1, 10 % v3",
+    ),
+    (
+        "exec frontend -- curl -si http://reviews/",
+        "x-shop: a header set by the filter",
+    ),
+    (
+        "exec ratings -- curl -si http://reviews/",
+        "denied by its identity: RBAC: access denied",
+    ),
+];
 
 /// Writes the shop into the mesh's state folder and returns the folder of its manifests.
 pub fn write(state: &StateDir) -> io::Result<PathBuf> {

@@ -1,4 +1,8 @@
 //! The suites; each file is one folder of `vectors/`.
 
 #[cfg(test)]
+mod hbone;
+#[cfg(test)]
 mod xds;
+#[cfg(test)]
+mod ztunnel;
