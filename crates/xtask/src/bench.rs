@@ -85,6 +85,7 @@ impl Part {
     pub(crate) fn run(self) -> Result<()> {
         match self {
             Self::Load(load) => {
+                interrupts().thread_unblock()?;
                 say(&serde_json::to_string(&load.run()?)?);
                 Ok(())
             }
@@ -103,10 +104,6 @@ pub(crate) fn run(options: Options) -> Result<()> {
         tell("building cairn, waypoint and ztunnel as they are released");
         Binaries::build()?
     };
-    // A Ctrl-C ends the generator, its window fails, and the mesh is taken down on the way out.
-    let mut interrupt = SigSet::empty();
-    interrupt.add(Signal::SIGINT);
-    interrupt.thread_block()?;
     let scratch = Scratch::new()?;
     let output = options.output;
     let report = measure(options, &binaries, &scratch.0)?;
@@ -122,6 +119,9 @@ fn measure(options: Options, binaries: &Binaries, scratch: &Path) -> Result<Repo
     let cpus = Cpus::choose()?;
     tell("starting a mesh of two nodes out of the thin binaries");
     let world = World::start(binaries, scratch, cpus)?;
+    // From here a Ctrl-C is for the generator alone: its window fails, and on the way out of that
+    // failure the mesh is taken down.
+    interrupts().thread_block()?;
     let memory_at_start = memory(&world)?;
     let mut samples = BTreeMap::new();
     for round in 1..=options.rounds {
@@ -188,6 +188,11 @@ fn memory(world: &World) -> Result<BTreeMap<String, Memory>> {
         Ok((name.to_owned(), Memory::of(world.pid(pod)?)?))
     };
     processes.into_iter().map(memory).collect()
+}
+
+/// What a Ctrl-C sends.
+fn interrupts() -> SigSet {
+    SigSet::from_iter([Signal::SIGINT])
 }
 
 /// A folder that is gone with the value.

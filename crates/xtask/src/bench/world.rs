@@ -167,8 +167,10 @@ impl World {
         words.extend(pids.map(|pid| format!("--watch={pid}")));
         words.extend(self.cpus.traffic.map(|cpu| format!("--cpu={cpu}")));
         let output = self.mesh.exec(subject.client, words);
-        if output.code != Some(0) {
-            bail!("{}: {}", subject.name, output.stderr.trim_end());
+        match output.code {
+            Some(0) => {}
+            Some(_) => bail!("{}: {}", subject.name, output.stderr.trim_end()),
+            None => bail!("{}: the generator was interrupted", subject.name),
         }
         let window: Window = serde_json::from_str(&output.stdout).context(output.stdout)?;
         let used = |pid: &u32| window.cpu.get(pid).copied().unwrap_or_default();
