@@ -33,7 +33,7 @@ pub enum Error {
         source: io::Error,
     },
     /// Control refused.
-    #[error("control answers {path} with status {status}: {text}", status = status.as_u16())]
+    #[error("{}", refusal(*status, path, text))]
     Refused {
         /// What was asked for.
         path: String,
@@ -50,6 +50,15 @@ pub enum Error {
         /// Why.
         source: serde_json::Error,
     },
+}
+
+/// Control words what is wrong with a request; what is wrong with control needs our words.
+fn refusal(status: StatusCode, path: &str, text: &str) -> String {
+    if status.is_client_error() && !text.is_empty() {
+        return text.to_owned();
+    }
+    let status = status.as_u16();
+    format!("control answers {path} with status {status}: {text}")
 }
 
 /// Which objects are asked for. Empty means all.

@@ -102,7 +102,7 @@ async fn a_refusal_carries_what_control_said() {
     .await;
     assert_eq!(
         answer.unwrap_err().to_string(),
-        "control answers /token with status 404: no such pod"
+        "no such pod"
     );
     let body: Value = serde_json::from_str(asked.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(
