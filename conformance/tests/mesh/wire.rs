@@ -192,7 +192,7 @@ fn clients(mesh: &Mesh) -> Vec<(&'static str, Option<tls::Identity>, Option<&'st
         (
             "another trust domain's",
             leaf(|leaf| leaf.uris = vec!["spiffe://other.example/ns/app/sa/client".to_owned()]),
-            Some(""),
+            Some("CertificateUnknown"),
         ),
         (
             "an expired one",
@@ -202,17 +202,17 @@ fn clients(mesh: &Mesh) -> Vec<(&'static str, Option<tls::Identity>, Option<&'st
         (
             "one that is not valid yet",
             leaf(|leaf| leaf.not_before = SystemTime::now() + Duration::from_mins(30)),
-            Some(""),
+            Some("CertificateExpired"),
         ),
         (
             "one without a name",
             leaf(|leaf| leaf.uris.clear()),
-            Some(""),
+            Some("CertificateUnknown"),
         ),
         (
             "one with another sort of name",
             leaf(|leaf| leaf.uris = vec!["https://cluster.local/ns/app/sa/client".to_owned()]),
-            Some(""),
+            Some("CertificateUnknown"),
         ),
         ("the right one", leaf(|_| {}), None),
     ]

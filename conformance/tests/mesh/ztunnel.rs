@@ -324,7 +324,13 @@ fn lacks(path: &str, theirs: &Value, ours: &Value, found: &mut BTreeSet<String>)
 fn the_dump_has_every_recorded_key() {
     let Some(world) = world() else { return };
     let theirs = vectors::json("ztunnel/config_dump.json").unwrap();
-    let ours = our_dump(&world);
+    let ours = eventually("there is a certificate", || {
+        let dump = our_dump(&world);
+        let state = dump.pointer("/certificates/0/state")?;
+        (state == "Available").then_some(dump)
+    });
+    let identity = |dump: &Value| dump.pointer("/certificates/0/identity").cloned();
+    assert_eq!(identity(&ours), identity(&theirs));
     let mut found = BTreeSet::new();
     for (key, value) in theirs.as_object().unwrap() {
         match (key.as_str(), ours.get(key)) {
