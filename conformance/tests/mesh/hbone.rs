@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream as StdStream};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use conformance::http2::{Event, Heard, Tap};
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
+use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -30,11 +32,17 @@ type Log = Rc<RefCell<Vec<Seen>>>;
 
 const RECORDED: &str = "ztunnel-to-waypoint.jsonl";
 
-/// Runs a test that needs tasks of its own.
+/// How long anything that is waited for may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs a test that needs tasks of its own, and fails it when it hangs.
+#[track_caller]
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime = builder.enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, test)
+    let test = async { timeout(PATIENCE, test).await.ok() };
+    let done = LocalSet::new().block_on(&runtime, test);
+    done.expect("the test hangs")
 }
 
 #[expect(
@@ -219,7 +227,7 @@ async fn serve(mesh: Rc<ByHand>, stream: TlsStream<TcpStream>, from: IpAddr, see
 fn received_during(mesh: ByHand, calls: impl FnOnce(&AtomicUsize) + Send) -> Vec<Received> {
     let mesh = Rc::new(mesh);
     let identity = Authority::of(&mesh.mesh).sign(&Leaf::of(WAYPOINT));
-    let acceptor = TlsAcceptor::from(tls::server(identity));
+    let acceptor = TlsAcceptor::from(tls::server(&identity));
     let listener = mesh.listen();
     let (ended, mut end) = oneshot::channel();
     let accepted = &AtomicUsize::new(0);
@@ -289,6 +297,7 @@ fn shown(heard: &Heard, heads: &BTreeMap<u32, Value>) -> Vec<Value> {
 /// What an application does: connects, says it all, and waits for the end.
 fn call(netns: &str, to: SocketAddr, bytes: &str) {
     let mut stream = places::inside(netns, || StdStream::connect(to)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(bytes.as_bytes()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
     let mut answer = vec![];

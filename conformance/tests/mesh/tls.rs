@@ -127,12 +127,12 @@ pub(crate) fn client(identity: Option<&Identity>) -> Arc<ClientConfig> {
 }
 
 /// A server that believes any client and shows this.
-pub(crate) fn server(Identity(chain, key): Identity) -> Arc<ServerConfig> {
+pub(crate) fn server(Identity(chain, key): &Identity) -> Arc<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
         .with_client_cert_verifier(Arc::new(Gullible(provider())))
-        .with_single_cert(chain, key)
+        .with_single_cert(chain.clone(), key.clone_key())
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec()];
     Arc::new(config)

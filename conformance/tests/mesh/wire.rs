@@ -1,14 +1,14 @@
 //! What can be seen between nodes, and who is let in.
 
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Read as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use conformance::http2::{Heard, Tap};
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use socket2::{Domain, Protocol, Socket, Type};
 use testkit::{Mesh, eventually};
 use tokio::io::AsyncReadExt as _;
@@ -333,64 +333,108 @@ fn a_ztunnel_and_a_waypoint_let_in_who_shows_a_right_certificate_and_nobody_else
 
 const KNOCK: &str = include_str!("knock.yaml");
 
-/// What the real ztunnel does to a waypoint that shows `identity`: whether the application's
-/// bytes got there, and what TLS said.
-fn offered(mesh: &by_hand::ByHand, identity: tls::Identity) -> Result<Vec<u8>, String> {
+/// Serves one client, shows it `identity`, and returns the first it says in a tunnel.
+async fn serve_once(listener: TcpListener, identity: &tls::Identity) -> Result<Vec<u8>, String> {
+    let (stream, _) = listener.accept().await.unwrap();
     let acceptor = TlsAcceptor::from(tls::server(identity));
-    let listener = mesh.listen();
-    let to = SocketAddr::new(mesh.vip.into(), 80);
-    let (app, netns) = (mesh.near.ip, &mesh.near.netns);
-    run(async {
-        let listener = TcpListener::from_std(listener).unwrap();
-        let mut call = places::inside(netns, || StdStream::connect(to)).unwrap();
-        std::io::Write::write_all(&mut call, b"hello").unwrap();
-        let (stream, from) = listener.accept().await.unwrap();
-        assert_eq!(from.ip(), app);
-        let stream = acceptor.accept(stream).await.map_err(|e| e.to_string())?;
-        let mut connection = h2::server::handshake(stream)
-            .await
-            .map_err(|e| e.to_string())?;
-        let accepted = connection.accept().await.ok_or("closed")?;
-        let (mut request, mut respond) = accepted.map_err(|e| e.to_string())?;
-        let _tunnel = respond
-            .send_response(http::Response::new(()), false)
-            .unwrap();
-        spawn(async move { while connection.accept().await.is_some() {} });
-        let data = request.body_mut().data().await.ok_or("ended")?;
-        data.map(|bytes| bytes.to_vec()).map_err(|e| e.to_string())
-    })
+    let stream = acceptor.accept(stream).await.map_err(|e| e.to_string())?;
+    let (tap, heard) = Tap::new(stream);
+    let handshake = h2::server::handshake(tap).await;
+    let mut connection = handshake.map_err(|error| {
+        assert_eq!(heard.events(), [], "a refused server is told nothing");
+        error.to_string()
+    })?;
+    let accepted = connection.accept().await.ok_or("closed")?;
+    let (mut request, mut respond) = accepted.map_err(|e| e.to_string())?;
+    let _tunnel = respond.send_response(Response::new(()), false).unwrap();
+    spawn(async move { while connection.accept().await.is_some() {} });
+    let data = request.body_mut().data().await.ok_or("ended")?;
+    data.map(|bytes| bytes.to_vec()).map_err(|e| e.to_string())
+}
+
+/// What a server can show to somebody who expects `account` of namespace `app`: all wrong.
+fn servers(mesh: &Mesh, account: &str) -> Vec<(&'static str, tls::Identity)> {
+    let ours = Authority::of(mesh);
+    let right = Leaf::of(&format!("spiffe://cluster.local/ns/app/sa/{account}"));
+    let expired = Leaf {
+        not_after: SystemTime::now() - Duration::from_mins(1),
+        ..right.clone()
+    };
+    let foreign = Leaf::of(&format!("spiffe://other.example/ns/app/sa/{account}"));
+    let other = Leaf::of("spiffe://cluster.local/ns/app/sa/other");
+    vec![
+        ("another account", ours.sign(&other)),
+        ("another root", Authority::stranger().sign(&right)),
+        ("expired", ours.sign(&expired)),
+        ("another trust domain", ours.sign(&foreign)),
+    ]
+}
+
+fn right_server(mesh: &Mesh, account: &str) -> tls::Identity {
+    let leaf = Leaf::of(&format!("spiffe://cluster.local/ns/app/sa/{account}"));
+    Authority::of(mesh).sign(&leaf)
 }
 
 #[test]
 fn our_ztunnel_refuses_a_server_that_is_not_who_it_has_to_be() {
     let Some(mesh) = by_hand::up() else { return };
-    let ours = Authority::of(&mesh.mesh);
-    let name = |name: &str| Leaf::of(&format!("spiffe://cluster.local/ns/app/sa/{name}"));
-    let expired = Leaf {
-        not_after: SystemTime::now() - Duration::from_mins(1),
-        ..name("waypoint")
+    let offered = |identity: &tls::Identity| {
+        let listener = mesh.listen();
+        let to = SocketAddr::new(mesh.vip.into(), 80);
+        run(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let mut call = places::inside(&mesh.near.netns, || StdStream::connect(to)).unwrap();
+            call.write_all(b"hello").unwrap();
+            serve_once(listener, identity).await
+        })
     };
-    let wrong = [
-        ("another account", ours.sign(&name("default"))),
-        (
-            "another root",
-            Authority::stranger().sign(&name("waypoint")),
-        ),
-        ("expired", ours.sign(&expired)),
-        (
-            "another trust domain",
-            ours.sign(&Leaf::of("spiffe://other.example/ns/app/sa/waypoint")),
-        ),
-    ];
-    for (what, identity) in wrong {
-        let told = offered(&mesh, identity);
+    for (what, identity) in servers(&mesh.mesh, "waypoint") {
+        let told = offered(&identity);
         assert!(told.is_err(), "{what}: {told:?}");
     }
     let log = places::ztunnel_log(&mesh.mesh, &mesh.near.node);
     let reason = "identity verification error: peer did not present the expected SAN \
                   (spiffe://cluster.local/ns/app/sa/waypoint), \
-                  got spiffe://cluster.local/ns/app/sa/default";
+                  got spiffe://cluster.local/ns/app/sa/other";
     assert!(log.contains(reason), "{log}");
-    let told = offered(&mesh, ours.sign(&name("waypoint")));
+    let told = offered(&right_server(&mesh.mesh, "waypoint"));
+    assert_eq!(told.as_deref(), Ok(b"hello".as_slice()));
+}
+
+#[test]
+fn our_waypoint_refuses_a_server_that_is_not_who_it_has_to_be() {
+    if !testkit::require_root() {
+        return;
+    }
+    let mesh = Mesh::builder().manifest("knock.yaml", KNOCK).up();
+    let from = places::pod(&mesh, "app", "client");
+    let waypoint = places::pod(&mesh, "app", "waypoint");
+    let tunnels_itself = places::pod(&mesh, "app", "posed");
+    let to = SocketAddr::new(waypoint.ip.into(), 15008);
+    let authority = format!("{}:9999", places::vip(&mesh, "app/posed"));
+    let client = Authority::of(&mesh).sign(&Leaf::of(CLIENT));
+    let offered = |identity: &tls::Identity| {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 15008));
+        let listener = places::inside(&tunnels_itself.netns, || StdListener::bind(address));
+        let listener = listener.unwrap();
+        listener.set_nonblocking(true).unwrap();
+        run(async {
+            let listener = TcpListener::from_std(listener).unwrap();
+            let knock = async {
+                let (_, _heard) = knock(&from, to, Some(&client), &authority).await;
+                // What was said is on its way, whatever the answer.
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                told = serve_once(listener, identity) => told,
+                () = knock => unreachable!(),
+            }
+        })
+    };
+    for (what, identity) in servers(&mesh, "posed") {
+        let told = offered(&identity);
+        assert!(told.is_err(), "{what}: {told:?}");
+    }
+    let told = offered(&right_server(&mesh, "posed"));
     assert_eq!(told.as_deref(), Ok(b"hello".as_slice()));
 }
