@@ -385,7 +385,7 @@ fn our_ztunnel_refuses_a_server_that_is_not_who_it_has_to_be() {
             let listener = TcpListener::from_std(listener).unwrap();
             let mut call = places::inside(&mesh.near.netns, || StdStream::connect(to)).unwrap();
             call.write_all(b"hello").unwrap();
-            serve_once(listener, identity).await
+            Box::pin(serve_once(listener, identity)).await
         })
     };
     for (what, identity) in servers(&mesh.mesh, "waypoint") {
@@ -426,7 +426,7 @@ fn our_waypoint_refuses_a_server_that_is_not_who_it_has_to_be() {
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                told = serve_once(listener, identity) => told,
+                told = Box::pin(serve_once(listener, identity)) => told,
                 () = knock => unreachable!(),
             }
         })
