@@ -100,10 +100,7 @@ async fn a_refusal_carries_what_control_said() {
         async |api| api.token(&request).await,
     )
     .await;
-    assert_eq!(
-        answer.unwrap_err().to_string(),
-        "no such pod"
-    );
+    assert_eq!(answer.unwrap_err().to_string(), "no such pod");
     let body: Value = serde_json::from_str(asked.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(
         (&body["serviceAccount"], &body["podUid"]),
