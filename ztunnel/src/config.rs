@@ -193,23 +193,18 @@ impl<E: Fn(&str) -> Option<String>> Reader<'_, E> {
         let Some(value) = (self.env)(name) else {
             return default;
         };
-        let unit = value.chars().last().and_then(|unit| match unit {
-            's' => Some(1),
-            'm' => Some(60),
-            'h' => Some(3600),
-            _ => None,
+        let units = [("s", 1), ("m", 60), ("h", 3600)];
+        let read = units.iter().find_map(|(unit, seconds)| {
+            let number: u64 = value.strip_suffix(unit)?.parse().ok()?;
+            number.checked_mul(*seconds)
         });
-        let digits = value
-            .get(..value.len().saturating_sub(1))
-            .unwrap_or_default();
-        if let (Some(unit), Ok(number)) = (unit, digits.parse::<u64>()) {
-            Duration::from_secs(number * unit)
-        } else {
+        let Some(seconds) = read else {
             self.problems.push(format!(
                 "{name}: `{value}` is no duration like 30s, 5m or 24h"
             ));
-            default
-        }
+            return default;
+        };
+        Duration::from_secs(seconds)
     }
 
     /// The process must be gone before it is killed: a little less than the grace period.

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{Name, RData, Record, RecordType, rdata};
+use mesh::store::Store;
+use mesh::workload::Workload;
 use telemetry::dns::{self as metrics, DnsMetrics, Transport};
 use telemetry::tcp::Reporter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,6 +21,8 @@ use tokio::time::timeout;
 use crate::pod::{DNS_PORT, Pod};
 
 pub(crate) mod names;
+#[cfg(test)]
+mod tests;
 
 /// Source: istio/ztunnel `src/dns/server.rs`.
 const TTL: u32 = 30;
@@ -110,42 +114,80 @@ async fn answer(
     query: &[u8],
     transport: Transport,
 ) -> Option<Vec<u8>> {
-    let message = Message::from_vec(query).ok()?;
-    if message.metadata.message_type != MessageType::Query {
-        return None;
+    let message = read(query)?;
+    let Ok(client) = pod.workload().await else {
+        return encode(&reply(&message, ResponseCode::ServFail), transport);
+    };
+    let outcome = decide(settings, &pod.store.current(), &client, &message, transport);
+    match outcome {
+        Outcome::Answered(answer) => encode(&answer, transport),
+        Outcome::Elsewhere(counted) => {
+            let answer = forward(pod, settings, query, transport).await;
+            answer.or_else(|| unanswered(settings, &message, counted, transport))
+        }
     }
+}
+
+/// Reads a query; what is none, or no message at all, gets no answer.
+pub(crate) fn read(query: &[u8]) -> Option<Message> {
+    let message = Message::from_vec(query).ok()?;
+    (message.metadata.message_type == MessageType::Query).then_some(message)
+}
+
+/// What becomes of a query.
+pub(crate) enum Outcome<'a> {
+    /// We know the answer.
+    Answered(Message),
+    /// The resolvers behind us are asked; how the query is counted, if it has one question.
+    Elsewhere(Option<metrics::Query<'a>>),
+}
+
+/// Answers what the mesh knows, and counts every query with a question.
+pub(crate) fn decide<'a>(
+    settings: &Settings,
+    store: &Store,
+    client: &'a Workload,
+    message: &Message,
+    transport: Transport,
+) -> Outcome<'a> {
     let question = match message.queries.as_slice() {
         [question] if message.metadata.op_code == OpCode::Query => question,
-        _ => return forward(pod, settings, query, transport).await,
-    };
-    let Ok(workload) = pod.workload().await else {
-        return encode(&reply(&message, ResponseCode::ServFail), transport);
+        _ => return Outcome::Elsewhere(None),
     };
     let counted = metrics::Query {
         kind: question.query_type().into(),
         transport,
-        client: &workload,
+        client,
     };
     settings.metrics.request(counted);
     let family = match question.query_type() {
-        RecordType::A => names::Family::V4,
-        RecordType::AAAA => names::Family::V6,
-        _ => return forward(pod, settings, query, transport).await,
+        RecordType::A => Some(names::Family::V4),
+        RecordType::AAAA => Some(names::Family::V6),
+        _ => None,
     };
     let name = question.name().to_lowercase().to_string();
-    let store = pod.store.current();
-    let resolved = names::resolve(&store, &workload, &settings.cluster_domain, &name, family);
+    let domain = &settings.cluster_domain;
+    let resolved = family.and_then(|family| names::resolve(store, client, domain, &name, family));
     let Some(resolved) = resolved else {
-        drop(store);
         settings.metrics.forwarded(counted);
-        let answer = forward(pod, settings, query, transport).await;
-        return answer.or_else(|| {
-            settings.metrics.failed(counted);
-            encode(&reply(&message, ResponseCode::ServFail), transport)
-        });
+        return Outcome::Elsewhere(Some(counted));
     };
-    tracing::debug!(src.workload = %workload.name, query = %name, addresses = ?resolved.addresses, "dns");
-    encode(&success(&message, question, resolved)?, transport)
+    tracing::debug!(src.workload = %client.name, query = %name, addresses = ?resolved.addresses, "dns");
+    let answer = success(message, question, resolved);
+    Outcome::Answered(answer.unwrap_or_else(|| reply(message, ResponseCode::ServFail)))
+}
+
+/// The answer when no resolver gave one: a client that hears nothing waits and asks again.
+pub(crate) fn unanswered(
+    settings: &Settings,
+    message: &Message,
+    counted: Option<metrics::Query<'_>>,
+    transport: Transport,
+) -> Option<Vec<u8>> {
+    if let Some(counted) = counted {
+        settings.metrics.failed(counted);
+    }
+    encode(&reply(message, ResponseCode::ServFail), transport)
 }
 
 fn success(message: &Message, question: &Query, resolved: names::Resolved) -> Option<Message> {
@@ -170,7 +212,7 @@ fn success(message: &Message, question: &Query, resolved: names::Resolved) -> Op
 }
 
 fn reply(message: &Message, code: ResponseCode) -> Message {
-    let mut answer = Message::response(message.metadata.id, OpCode::Query);
+    let mut answer = Message::response(message.metadata.id, message.metadata.op_code);
     answer.metadata.response_code = code;
     answer.metadata.authoritative = true;
     answer.metadata.recursion_desired = message.metadata.recursion_desired;
@@ -180,11 +222,17 @@ fn reply(message: &Message, code: ResponseCode) -> Message {
 }
 
 /// Encodes an answer; one too long for a datagram is cut so that the client asks again over TCP.
-fn encode(answer: &Message, transport: Transport) -> Option<Vec<u8>> {
+pub(crate) fn encode(answer: &Message, transport: Transport) -> Option<Vec<u8>> {
     let bytes = answer.to_vec().ok()?;
     if transport == Transport::Udp && bytes.len() > PLAIN_UDP_SIZE {
         let mut short = answer.truncate();
         short.metadata.truncation = true;
+        let bytes = short.to_vec().ok()?;
+        if bytes.len() <= PLAIN_UDP_SIZE {
+            return Some(bytes);
+        }
+        // Somebody asked more than fits; the header says that it was not answered.
+        short.queries.clear();
         return short.to_vec().ok();
     }
     Some(bytes)

@@ -56,3 +56,9 @@ fn durations_are_written_with_a_unit() {
     let ttl = |text: &str| load(&[("SECRET_TTL", text)]).unwrap().secret_ttl.as_secs();
     assert_eq!((ttl("30s"), ttl("5m"), ttl("24h")), (30, 300, 86_400));
 }
+
+#[test]
+fn a_duration_that_no_clock_counts_to_is_refused_and_not_wrapped() {
+    let error = load(&[("SECRET_TTL", "5124095576030432h")]).unwrap_err();
+    assert!(error.to_string().contains("SECRET_TTL"), "{error}");
+}
