@@ -2,8 +2,8 @@
 //!
 //! A file is cut at its `---` lines before anything is parsed, so that one malformed document does
 //! not take the others with it. Lists (`kind: List`, `PodList`, a plain array) are taken apart.
-//! JSON is read by the same parser. Bounds: [`MAX_BYTES`] a file, and depth and alias expansion a
-//! document ("billion laughs"); a key that occurs twice is an error.
+//! JSON is read by the same parser. Bounds: [`MAX_BYTES`] a file, what its aliases come to ("billion
+//! laughs"), and the depth of a document; a key that occurs twice is an error.
 
 mod scalar;
 mod tree;
@@ -16,7 +16,7 @@ use super::lines::LineTable;
 use super::{Document, Origin};
 use crate::finding::{Finding, Severity};
 use crate::object::FieldPath;
-use tree::{Child, Malformed, Shape, Tree};
+use tree::{Budget, Child, Malformed, Shape, Tree};
 
 /// The largest file that is read, in bytes.
 pub const MAX_BYTES: u64 = 4 << 20;
@@ -33,6 +33,7 @@ pub struct Manifest {
 /// Reads the text of `file`.
 pub fn parse(file: &Arc<str>, text: &str) -> Manifest {
     let mut manifest = Manifest::default();
+    let mut budget = Budget::default();
     for chunk in chunks(text.strip_prefix('\u{feff}').unwrap_or(text)) {
         let read = Tree::read(chunk.text, chunk.lines_before).and_then(|tree| {
             let mut found = |value, lines| {
@@ -42,9 +43,14 @@ pub fn parse(file: &Arc<str>, text: &str) -> Manifest {
                 };
                 manifest.documents.push(Document { value, origin });
             };
+            let mut unpacking = Unpacking {
+                tree: &tree,
+                budget: &mut budget,
+                found: &mut found,
+            };
             tree.roots
                 .iter()
-                .try_for_each(|root| unpack(&tree, root, None, &mut found))
+                .try_for_each(|root| unpacking.unpack(root, None, 0))
         });
         if let Err(Malformed { at, what }) = read {
             let origin = Origin {
@@ -112,47 +118,66 @@ struct ItemType {
 }
 
 /// Takes lists apart; everything else is one document, unless it is null.
-fn unpack(
-    tree: &Tree,
-    child: &Child,
-    item_type: Option<&ItemType>,
-    found: &mut dyn FnMut(Value, LineTable),
-) -> Result<(), Malformed> {
-    let text_of = |key| tree.entry(child, key).and_then(|value| tree.text(value));
-    match tree.shape(child) {
-        Shape::List(items) => items
+struct Unpacking<'t> {
+    tree: &'t Tree,
+    budget: &'t mut Budget,
+    found: &'t mut dyn FnMut(Value, LineTable),
+}
+
+impl Unpacking<'_> {
+    fn unpack(
+        &mut self,
+        child: &Child,
+        item_type: Option<&ItemType>,
+        depth: usize,
+    ) -> Result<(), Malformed> {
+        let tree = self.tree;
+        let text_of = |key| tree.entry(child, key).and_then(|value| tree.text(value));
+        match tree.shape(child) {
+            Shape::List(items) => self.items(child, items, item_type, depth),
+            Shape::Map(_) => {
+                let listed = text_of("kind").and_then(|kind| kind.strip_suffix("List"));
+                let items = tree.entry(child, "items").map(|items| tree.shape(items));
+                if let (Some(kind), Some(Shape::List(items))) = (listed, items) {
+                    let api_version = text_of("apiVersion").unwrap_or("v1").to_owned();
+                    let item_type = ItemType {
+                        api_version,
+                        kind: kind.to_owned(),
+                    };
+                    let item_type = (!kind.is_empty()).then_some(&item_type);
+                    return self.items(child, items, item_type, depth);
+                }
+                let (mut value, lines) = tree.flatten(child, self.budget)?;
+                if let (Some(of), Some(map)) = (item_type, value.as_object_mut()) {
+                    map.entry("apiVersion")
+                        .or_insert_with(|| of.api_version.clone().into());
+                    map.entry("kind").or_insert_with(|| of.kind.clone().into());
+                }
+                (self.found)(value, lines);
+                Ok(())
+            }
+            Shape::Scalar(_) => {
+                let (value, lines) = tree.flatten(child, self.budget)?;
+                if !value.is_null() {
+                    (self.found)(value, lines);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn items(
+        &mut self,
+        list: &Child,
+        items: &[Child],
+        item_type: Option<&ItemType>,
+        depth: usize,
+    ) -> Result<(), Malformed> {
+        // An alias may lead back into the list it stands in.
+        Tree::enter(list, depth, self.budget)?;
+        items
             .iter()
-            .try_for_each(|item| unpack(tree, item, item_type, found)),
-        Shape::Map(_) => {
-            let listed = text_of("kind").and_then(|kind| kind.strip_suffix("List"));
-            let items = tree.entry(child, "items").map(|items| tree.shape(items));
-            if let (Some(kind), Some(Shape::List(items))) = (listed, items) {
-                let api_version = text_of("apiVersion").unwrap_or("v1").to_owned();
-                let item_type = ItemType {
-                    api_version,
-                    kind: kind.to_owned(),
-                };
-                let item_type = (!kind.is_empty()).then_some(&item_type);
-                return items
-                    .iter()
-                    .try_for_each(|item| unpack(tree, item, item_type, found));
-            }
-            let (mut value, lines) = tree.flatten(child)?;
-            if let (Some(of), Some(map)) = (item_type, value.as_object_mut()) {
-                map.entry("apiVersion")
-                    .or_insert_with(|| of.api_version.clone().into());
-                map.entry("kind").or_insert_with(|| of.kind.clone().into());
-            }
-            found(value, lines);
-            Ok(())
-        }
-        Shape::Scalar(_) => {
-            let (value, lines) = tree.flatten(child)?;
-            if !value.is_null() {
-                found(value, lines);
-            }
-            Ok(())
-        }
+            .try_for_each(|item| self.unpack(item, item_type, depth + 1))
     }
 }
 

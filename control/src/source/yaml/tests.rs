@@ -131,6 +131,58 @@ fn aliases_and_merge_keys_work_within_bounds() {
 }
 
 #[test]
+fn an_alias_that_leads_into_itself_is_refused() {
+    for text in [
+        "&a [*a]",
+        "&a [[*a], *a]",
+        "&a {kind: List, items: [*a]}",
+        "&a {x: *a, y: *a}",
+        "kind: A\nb: &b [*b, *b]\n",
+        "&a {<<: *a}",
+    ] {
+        let manifest = parse_text(text);
+        assert_eq!(
+            (manifest.documents.len(), manifest.unreadable.len()),
+            (0, 1),
+            "{text}"
+        );
+    }
+}
+
+/// Aliases of aliases of one thing, in the way `item` says.
+fn laughs(first: &str, item: impl Fn(usize) -> String) -> String {
+    let mut text = format!("- &a0 {first}\n");
+    for level in 1..40 {
+        writeln!(text, "- &a{level} {}", item(level - 1)).unwrap();
+    }
+    text
+}
+
+#[test]
+fn no_way_to_repeat_oneself_comes_to_more_than_a_file_may() {
+    for text in [
+        laughs("{x: 1}", |n| format!("{{<<: *a{n}, \"y\": 1, << : *a{n}}}")),
+        laughs("[{x: 1}]", |n| format!("[*a{n}, *a{n}]")),
+        laughs("{kind: List, items: [1]}", |n| {
+            format!("{{kind: List, items: [*a{n}, *a{n}]}}")
+        }),
+        // Not many values, but much text.
+        format!("a: &a {}\nb: [{}]", "x".repeat(1 << 20), "*a,".repeat(1000)),
+        // Many documents of many values.
+        format!(
+            "- &a [{}]\n{}",
+            "1,".repeat(10_000),
+            "- {x: *a}\n".repeat(1000)
+        ),
+    ] {
+        let manifest = parse_text(&text);
+        assert_eq!(manifest.unreadable.len(), 1, "{:.40}", text);
+        let what = &manifest.unreadable[0].what;
+        assert!(what.contains("too many values"), "{what}");
+    }
+}
+
+#[test]
 fn nesting_without_end_is_refused() {
     let manifest = parse_text(&format!("kind: {}", "[".repeat(100_000)));
     assert_eq!(

@@ -15,14 +15,51 @@ use crate::source::lines::{LineTable, Position};
 /// How deep a document may be nested, aliases included.
 const MAX_DEPTH: usize = 100;
 
-/// How many values a document may have, aliases included.
+/// How many values a file may come to, aliases included.
 const MAX_VALUES: usize = 1_000_000;
+
+/// How many bytes of text they may hold: four times the largest file.
+const MAX_TEXT: usize = 16 << 20;
 
 /// A text that is no document.
 #[derive(Debug)]
 pub(super) struct Malformed {
     pub(super) at: Position,
     pub(super) what: String,
+}
+
+/// What is left of what a file may come to.
+#[derive(Debug)]
+pub(super) struct Budget {
+    values: usize,
+    text: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            values: MAX_VALUES,
+            text: MAX_TEXT,
+        }
+    }
+}
+
+impl Budget {
+    /// Pays for one more value at `depth`, with so many bytes of text in it.
+    fn pay(&mut self, at: Position, depth: usize, text: usize) -> Result<(), Malformed> {
+        if depth > MAX_DEPTH {
+            let what = "it is nested too deeply".to_owned();
+            return Err(Malformed { at, what });
+        }
+        match (self.values.checked_sub(1), self.text.checked_sub(text)) {
+            (Some(values), Some(text)) => *self = Self { values, text },
+            _ => {
+                let what = "it has too many values".to_owned();
+                return Err(Malformed { at, what });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// One parsed text.
@@ -154,10 +191,20 @@ impl Tree {
         }
     }
 
+    /// Pays for a list that is taken apart at `depth`.
+    pub(super) fn enter(child: &Child, depth: usize, budget: &mut Budget) -> Result<(), Malformed> {
+        budget.pay(child.at, depth, 0)
+    }
+
     /// The plain value of `child`, with the lines of all that is in it.
-    pub(super) fn flatten(&self, child: &Child) -> Result<(Value, LineTable), Malformed> {
+    pub(super) fn flatten(
+        &self,
+        child: &Child,
+        budget: &mut Budget,
+    ) -> Result<(Value, LineTable), Malformed> {
         let mut flattening = Flattening {
             tree: self,
+            budget,
             path: FieldPath::root(),
             depth: 0,
             fields: Vec::new(),
@@ -169,6 +216,7 @@ impl Tree {
 
 struct Flattening<'t> {
     tree: &'t Tree,
+    budget: &'t mut Budget,
     path: FieldPath,
     depth: usize,
     fields: Vec<(u64, Position)>,
@@ -176,18 +224,8 @@ struct Flattening<'t> {
 
 impl Flattening<'_> {
     fn value(&mut self, child: &Child) -> Result<Value, Malformed> {
-        let refuse = |what: &str| {
-            Err(Malformed {
-                at: child.at,
-                what: what.to_owned(),
-            })
-        };
-        if self.depth > MAX_DEPTH {
-            return refuse("it is nested too deeply");
-        }
-        if self.fields.len() > MAX_VALUES {
-            return refuse("it has too many values");
-        }
+        let text = self.tree.text(child).map_or(0, str::len);
+        self.budget.pay(child.at, self.depth, text)?;
         self.depth += 1;
         let value = match self.tree.shape(child) {
             Shape::Scalar(scalar) => scalar::resolve(scalar),
@@ -223,6 +261,7 @@ impl Flattening<'_> {
                 let what = format!("the key {:?} occurs twice", name.text);
                 return Err(Malformed { at: key.at, what });
             }
+            self.budget.pay(key.at, self.depth, name.text.len())?;
             self.path.enter_key(&name.text);
             // A block below its key is better pointed at where its name stands.
             let at = if child.at.line == key.at.line {
