@@ -335,15 +335,17 @@ pub fn admit(
     if let Some(info) = info {
         info.fill_defaults(&mut value);
     }
-    let mut broken: Vec<Finding> = metadata::CHECKS
-        .iter()
-        .chain(metadata::checks_for(key))
-        .copied()
-        .chain(info.into_iter().flat_map(Info::checks).copied())
-        .flat_map(|check| run(&check, &value))
+    let decoded = info.map_or(Ok(None), |info| info.decode(&value));
+    if let Ok(Some((_, unknown))) = &decoded {
+        // As an API server does before it looks closer: what is left may say nothing at all.
+        for field in unknown.iter().filter(|field| is_odd(field)) {
+            field.take(&mut value);
+        }
+    }
+    let mut broken: Vec<Finding> = violations(key, info, &value)
         .map(|violation| refuse(&violation.field, violation.what, violation.remedy))
         .collect();
-    let decoded = match info.map_or(Ok(None), |info| info.decode(&value)) {
+    let decoded = match decoded {
         Ok(decoded) => decoded,
         Err(Mismatch {
             field,
@@ -360,9 +362,6 @@ pub fn admit(
             None
         }
     };
-    if !broken.is_empty() {
-        return Err(broken);
-    }
     let (decoded, unknown) = decoded.map_or((None, Vec::new()), |(typed, unknown)| {
         (Some(typed), unknown)
     });
@@ -374,6 +373,15 @@ pub fn admit(
             ..origin.finding(Some(key), field, Severity::Warning, what)
         }
     });
+    if !broken.is_empty() {
+        // A misspelt field is often why another is missing.
+        let misspelt = warnings.map(|warning| Finding {
+            severity: Severity::Error,
+            ..warning
+        });
+        broken.extend(misspelt);
+        return Err(broken);
+    }
     let warnings = warnings.collect();
     let status = take(&mut value, "status");
     Ok(Admitted {
@@ -418,6 +426,19 @@ fn served_version(info: &Info, value: &mut Value) -> Result<(), Violation> {
         map.insert("apiVersion".to_owned(), info.api_version().into());
     }
     Ok(())
+}
+
+/// The rules that an object breaks.
+fn violations<'v>(
+    key: &Key,
+    info: Option<&'v Info>,
+    value: &'v Value,
+) -> impl Iterator<Item = Violation> + use<'v> {
+    let of_every_kind = metadata::CHECKS.iter().chain(metadata::checks_for(key));
+    let of_its_kind = info.into_iter().flat_map(Info::checks);
+    of_every_kind
+        .chain(of_its_kind)
+        .flat_map(|check| run(check, value))
 }
 
 /// Runs one check over an object.

@@ -127,6 +127,10 @@ impl Handler for StoreWriter {
         let mut store = Store::clone(&self.shared.current());
         let mut refused = vec![];
         for update in updates {
+            let is_held = match &update {
+                Update::Put(resource) => store.policy(&resource.name).is_some(),
+                Update::Remove(_) => false,
+            };
             let (name, applied) = match &update {
                 Update::Remove(name) if type_url == proto::AUTHORIZATION_TYPE => {
                     store.remove_policy(name);
@@ -146,12 +150,21 @@ impl Handler for StoreWriter {
                 tracing::warn!(resource = name, reason = %rejected, "resource rejected");
                 refused.push(Refused {
                     name: name.clone(),
-                    reason: rejected.to_string(),
+                    reason: format!("{rejected}, {}", effect_of_refusal(type_url, is_held)),
                 });
             }
         }
         self.shared.publish(store);
         refused
+    }
+}
+
+/// What it means for traffic that a resource cannot be used.
+fn effect_of_refusal(type_url: &str, is_held: bool) -> &'static str {
+    match type_url {
+        _ if is_held => "what was in effect before it stays in effect",
+        proto::AUTHORIZATION_TYPE => "everything is denied that it applies to",
+        _ => "it is not known here",
     }
 }
 

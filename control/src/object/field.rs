@@ -46,6 +46,22 @@ impl FieldPath {
         path
     }
 
+    /// Takes the field out of `value`; items of lists stay, because others are named by their place.
+    pub fn take(&self, value: &mut Value) -> Option<Value> {
+        let (last, outer) = self.0.split_last()?;
+        let mut holder = value;
+        for segment in outer {
+            holder = match segment {
+                Segment::Key(key) => holder.get_mut(&**key)?,
+                Segment::Index(index) => holder.get_mut(*index)?,
+            };
+        }
+        match last {
+            Segment::Key(key) => holder.as_object_mut()?.remove(&**key),
+            Segment::Index(_) => None,
+        }
+    }
+
     /// This path, continued by `rest`.
     #[must_use]
     pub fn join(&self, rest: &Self) -> Self {

@@ -131,7 +131,10 @@ impl Resolved {
     fn unsupported(&self) -> impl Iterator<Item = &Defect> {
         self.defects.iter().filter(|defect| {
             defect.problem.consequence() == Consequence::Dropped
-                || matches!(defect.problem, Problem::FilterUnsupported(_))
+                || matches!(
+                    defect.problem,
+                    Problem::FilterUnsupported(_) | Problem::HeaderFixed(_)
+                )
         })
     }
 

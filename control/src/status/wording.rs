@@ -139,11 +139,7 @@ pub(super) fn kind_without_effect(kind: &Kind) -> Words {
     )
 }
 
-/// A resource that a proxy refused.
+/// A resource that a proxy refused; the proxy says what that means for its traffic.
 pub(crate) fn rejected(proxy: &str, reason: &str) -> Words {
-    words(
-        format!("{proxy} cannot use it: {reason}"),
-        "the last good version stays in effect there",
-        "",
-    )
+    words(format!("{proxy} cannot use it: {reason}"), "", "")
 }

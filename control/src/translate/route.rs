@@ -70,6 +70,8 @@ pub(crate) enum Problem {
     FilterUnknown(String),
     /// A filter that waypoints do not perform.
     FilterUnsupported(String),
+    /// A filter that edits a header which frames the message.
+    HeaderFixed(String),
     /// An expression that cannot be read.
     Expression(String),
     /// A word that is not known in this place.
@@ -101,7 +103,8 @@ impl Problem {
             | Self::BackendProtocol(..)
             | Self::BackendKind(..)
             | Self::FilterUnknown(_)
-            | Self::FilterUnsupported(_) => Consequence::Refused,
+            | Self::FilterUnsupported(_)
+            | Self::HeaderFixed(_) => Consequence::Refused,
             Self::Expression(_) | Self::Word(_) | Self::Duration(_) => Consequence::Dropped,
             Self::Ignored(_) => Consequence::Ignored,
         }

@@ -63,7 +63,8 @@ pub(crate) async fn send(
     for attempt in 0.. {
         let until = earlier(cx.deadline, routed.timeouts.backend_request.map(from_now));
         let outcome = once(cx, routed, &head, &body, &tried, until).await;
-        let last = attempt >= policy.attempts || past(cx.deadline);
+        let wait = policy.wait(attempt, cx.tunnel.worker.draw.unit());
+        let last = attempt >= policy.attempts || past(cx.deadline, wait);
         let again = !last && policy.again(&outcome, &body);
         match outcome {
             Ok((answer, in_flight)) if !again => {
@@ -87,12 +88,6 @@ pub(crate) async fn send(
                 tracing::debug!(error = %runtime::report(&error), attempt, "trying again");
                 tried.extend(endpoint);
             }
-        }
-        let wait = policy.wait(attempt, cx.tunnel.worker.draw.unit());
-        if let Some(deadline) = cx.deadline
-            && Instant::now() + wait >= deadline
-        {
-            return Err(Kind::Timeout.into());
         }
         sleep(wait).await;
     }
@@ -126,8 +121,9 @@ fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     }
 }
 
-fn past(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| deadline <= Instant::now())
+/// Whether there is no time left after a wait: then what there is already is the answer.
+fn past(deadline: Option<Instant>, wait: Duration) -> bool {
+    deadline.is_some_and(|deadline| deadline <= Instant::now() + wait)
 }
 
 /// Reads `grpc-timeout`: at most eight digits and a unit (gRPC over HTTP/2, "Timeout").

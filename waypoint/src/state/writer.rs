@@ -268,9 +268,10 @@ impl Handler for Writer {
             match update {
                 Update::Remove(name) => self.remove(&mut snapshot, type_url, &name, &mut touched),
                 Update::Put(resource) => {
+                    let effect = effect_of_refusal(&snapshot, type_url, &resource.name);
                     let put = self.put(&mut snapshot, type_url, &resource, &mut touched);
                     if let Err(why) = put {
-                        let reason = why.to_string();
+                        let reason = format!("{why}, {effect}");
                         refused.push(Refused {
                             name: resource.name,
                             reason,
@@ -284,6 +285,23 @@ impl Handler for Writer {
         }
         self.publish(snapshot, &touched);
         refused
+    }
+}
+
+/// What it means for traffic that a resource cannot be used.
+fn effect_of_refusal(snapshot: &Snapshot, type_url: &str, name: &str) -> &'static str {
+    let is_held = match type_url {
+        proto::ROUTE_TYPE => snapshot.routes.contains_key(name),
+        proto::POLICY_TYPE => snapshot.policies.contains_key(name),
+        proto::PLUGIN_TYPE => snapshot.plugins.contains_key(name),
+        _ => false,
+    };
+    match type_url {
+        _ if is_held => "what was in effect before it stays in effect",
+        proto::ROUTE_TYPE => "requests to its parents are answered 500",
+        proto::POLICY_TYPE => "everything is denied that it is attached to",
+        proto::PLUGIN_TYPE => "requests it is meant for are treated as its failStrategy says",
+        _ => "it is not known here",
     }
 }
 

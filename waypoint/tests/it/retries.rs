@@ -291,3 +291,21 @@ fn an_endpoint_that_speaks_something_else_is_502() {
         assert!(matches!(answer.status, 502 | 503), "{answer:?}");
     });
 }
+
+#[test]
+fn the_last_answer_stands_when_there_is_no_time_for_another() {
+    run(|| async {
+        let timeouts = wire::RouteTimeouts {
+            request: duration(Duration::from_secs(20)),
+            ..Default::default()
+        };
+        let retry = wire::RouteRetry {
+            backoff: duration(Duration::from_secs(30)),
+            ..retry(&[500], 10)
+        };
+        let (_mesh, client, backend) = with(Some(timeouts), Some(retry)).await;
+        backend.script([Act::Status(500)]);
+        assert_eq!(client.get(CART_80, "/x").await.status, 500);
+        assert_eq!(asked(&backend, "/x"), 1);
+    });
+}

@@ -91,7 +91,7 @@ fn a_bad_resource_is_refused_alone() {
     assert_eq!(refused[0].name, "bad");
     assert_eq!(
         refused[0].reason,
-        "workload.tunnel_protocol: sidecar mTLS is not spoken here"
+        "workload.tunnel_protocol: sidecar mTLS is not spoken here, it is not known here"
     );
     assert!(store.current().pod("shop", "web").is_some());
 }

@@ -55,6 +55,11 @@ pub(crate) fn problem(problem: &Problem) -> Words {
             RULE,
             "remove the filter",
         ),
+        Problem::HeaderFixed(name) => words(
+            format!("header {name} cannot be edited, because it frames the message"),
+            RULE,
+            "remove it from the filter",
+        ),
         Problem::Expression(text) => {
             words(format!("\"{text}\" is no regular expression"), LEFT_OUT, "")
         }

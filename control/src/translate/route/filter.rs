@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use mesh::convert::route::is_fixed;
 use proto::cairn::waypoint::{
     self as message, PathModifier, Redirect, RouteFilter, path_modifier, route_filter,
 };
 
 use super::spec::{self, Filter};
 use super::{Problem, Reader};
+
+const HOST: &str = "host";
 
 /// Where a filter stands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -29,7 +32,10 @@ impl Reader<'_, '_> {
         let mut converted = Vec::new();
         for (index, filter) in filters.iter().enumerate() {
             match convert(filter, place) {
-                Ok(kind) => converted.push(RouteFilter { kind: Some(kind) }),
+                Ok(kind) => {
+                    converted.extend(host_set_by(filter).into_iter().map(in_list));
+                    converted.push(in_list(kind));
+                }
                 Err(problem) => self.note(format!("{field}[{index}]"), problem),
             }
             if let Some(mirror) = &filter.request_mirror {
@@ -43,21 +49,38 @@ impl Reader<'_, '_> {
     }
 }
 
+fn in_list(kind: route_filter::Kind) -> RouteFilter {
+    RouteFilter { kind: Some(kind) }
+}
+
+/// The host that a RequestHeaderModifier sets. It is what is asked for and no header like others.
+fn host_set_by(filter: &Filter) -> Option<route_filter::Kind> {
+    let given = filter.request_header_modifier.as_ref()?;
+    let host = given
+        .set
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case(HOST))?;
+    Some(route_filter::Kind::UrlRewrite(message::UrlRewrite {
+        hostname: host.value.clone(),
+        path: None,
+    }))
+}
+
 fn convert(filter: &Filter, place: Place) -> Result<route_filter::Kind, Problem> {
     let missing = || Problem::FilterUnknown(filter.r#type.clone());
     Ok(match (filter.r#type.as_str(), place) {
-        ("RequestHeaderModifier", _) => route_filter::Kind::RequestHeaders(headers(
-            filter
-                .request_header_modifier
-                .as_ref()
-                .ok_or_else(missing)?,
-        )),
-        ("ResponseHeaderModifier", _) => route_filter::Kind::ResponseHeaders(headers(
-            filter
-                .response_header_modifier
-                .as_ref()
-                .ok_or_else(missing)?,
-        )),
+        ("RequestHeaderModifier", _) => {
+            let given = filter.request_header_modifier.as_ref();
+            let mut given = given.ok_or_else(missing)?.clone();
+            given
+                .set
+                .retain(|header| !header.name.eq_ignore_ascii_case(HOST));
+            route_filter::Kind::RequestHeaders(headers(&given)?)
+        }
+        ("ResponseHeaderModifier", _) => {
+            let given = filter.response_header_modifier.as_ref();
+            route_filter::Kind::ResponseHeaders(headers(given.ok_or_else(missing)?)?)
+        }
         ("URLRewrite", Place::Rule) => {
             let rewrite = filter.url_rewrite.as_ref().ok_or_else(missing)?;
             route_filter::Kind::UrlRewrite(message::UrlRewrite {
@@ -99,7 +122,16 @@ fn path(path: &spec::PathModifier) -> Result<PathModifier, Problem> {
 }
 
 /// Of two entries whose names differ in case only the first counts (Gateway API).
-fn headers(given: &spec::HeaderModifier) -> message::HeaderModifier {
+fn headers(given: &spec::HeaderModifier) -> Result<message::HeaderModifier, Problem> {
+    let written = given
+        .set
+        .iter()
+        .chain(&given.add)
+        .map(|header| &header.name);
+    let mut names = written.chain(&given.remove);
+    if let Some(fixed) = names.find(|name| is_fixed(&name.to_ascii_lowercase())) {
+        return Err(Problem::HeaderFixed(fixed.clone()));
+    }
     let distinct = |headers: &[spec::Header]| {
         let mut seen = BTreeSet::new();
         headers
@@ -111,9 +143,9 @@ fn headers(given: &spec::HeaderModifier) -> message::HeaderModifier {
             })
             .collect()
     };
-    message::HeaderModifier {
+    Ok(message::HeaderModifier {
         set: distinct(&given.set),
         add: distinct(&given.add),
         remove: given.remove.clone(),
-    }
+    })
 }

@@ -76,6 +76,7 @@ impl Serialize for Match {
 /// One value: `{"Exact": "…"}` or `{"Presence": []}`.
 #[derive(Serialize)]
 enum Shown {
+    Wild(String),
     Exact(String),
     Prefix(String),
     Suffix(String),
@@ -93,6 +94,7 @@ fn string(value: &StringMatch) -> Shown {
         StringMatch::Prefix(text) => Shown::Prefix(text.to_string()),
         StringMatch::Suffix(text) => Shown::Suffix(text.to_string()),
         StringMatch::Presence => Shown::Presence(),
+        StringMatch::Parts(parts) => Shown::Wild(parts.join("*")),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The single tests a policy is made of, and the grammar of their values.
 //!
-//! `abc` is exact, `abc*` a prefix, `*abc` a suffix, `*` anything that is not empty. Wildcards
+//! `abc` is exact, `abc*` a prefix, `*abc` a suffix, `*` anything that is not empty; in namespaces
+//! a `*` may stand anywhere. Wildcards
 //! are compared as strings; no regular expression is ever built from a user's text.
+
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -158,7 +161,7 @@ fn header_matches(name: &str, values: &[StringMatch], request: &Request<'_>) -> 
     let matches = |found: &[u8]| values.iter().any(|value| value.matches(found));
     match name {
         ":method" => return matches(request.method.as_bytes()),
-        ":authority" => return matches(request.host.as_bytes()),
+        ":authority" | "host" => return matches(request.host.as_bytes()),
         ":path" => {
             return match request.query {
                 None => matches(request.path.as_bytes()),
@@ -205,6 +208,8 @@ pub enum StringMatch {
     Suffix(Str),
     /// Not empty.
     Presence,
+    /// The parts in this order, with anything in between: the first begins it, the last ends it.
+    Parts(Arc<[Str]>),
 }
 
 /// A value that is not of the grammar.
@@ -256,6 +261,19 @@ impl StringMatch {
         Ok(Self::lenient(value))
     }
 
+    /// Reads a value in which any `*` stands for anything, as in a list of namespaces.
+    ///
+    /// # Errors
+    /// When it is empty.
+    pub fn wild(value: &str) -> Result<Self, InvalidPattern> {
+        Self::strict(value).or_else(|invalid| {
+            if value.is_empty() {
+                return Err(invalid);
+            }
+            Ok(Self::Parts(value.split('*').map(Str::from).collect()))
+        })
+    }
+
     /// Whether `text` looks like this.
     pub fn matches(&self, text: &[u8]) -> bool {
         match self {
@@ -263,6 +281,29 @@ impl StringMatch {
             Self::Prefix(prefix) => text.starts_with(prefix.as_bytes()),
             Self::Suffix(suffix) => text.ends_with(suffix.as_bytes()),
             Self::Presence => !text.is_empty(),
+            Self::Parts(parts) => has_parts(text, parts),
         }
     }
+}
+
+/// Whether `text` is made of `parts` with anything between them. Taking each part where it comes
+/// first leaves the most room for those that follow.
+fn has_parts(text: &[u8], parts: &[Str]) -> bool {
+    let [first, middle @ .., last] = parts else {
+        return parts.iter().all(|only| text == only.as_bytes());
+    };
+    let rest = text
+        .strip_prefix(first.as_bytes())
+        .and_then(|rest| rest.strip_suffix(last.as_bytes()));
+    let Some(mut rest) = rest else { return false };
+    for part in middle.iter().filter(|part| !part.is_empty()) {
+        let at = rest
+            .windows(part.len())
+            .position(|window| window == part.as_bytes());
+        match at.and_then(|at| rest.get(at + part.len()..)) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    true
 }

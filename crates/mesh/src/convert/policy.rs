@@ -103,7 +103,7 @@ fn source(message: &wire::Source) -> Result<Match, Rejected> {
         namespaces,
         "namespaces",
         not_namespaces,
-        each_text(strict),
+        each_text(wild),
     )?;
     tests.add(
         Attribute::SourceIp,
@@ -201,6 +201,10 @@ fn when(message: &wire::Condition) -> Result<Vec<Test>, Rejected> {
         Key::Block(attribute) => {
             tests.add(attribute, values, "values", not_values, each_text(block))?;
         }
+        Key::Namespace => {
+            let attribute = Attribute::Namespace;
+            tests.add(attribute, values, "values", not_values, each_text(wild))?;
+        }
         Key::ServiceAccount => {
             let attribute = Attribute::ServiceAccount;
             tests.add(attribute, values, "values", not_values, each_text(account))?;
@@ -231,6 +235,7 @@ fn when(message: &wire::Condition) -> Result<Vec<Test>, Rejected> {
 enum Key {
     Name(fn(Vec<StringMatch>) -> Attribute),
     Block(fn(Vec<IpNet>) -> Attribute),
+    Namespace,
     ServiceAccount,
     Port,
     Header(Str),
@@ -241,7 +246,7 @@ impl Key {
     fn parse(key: &str) -> Result<Self, Rejected> {
         Ok(match key {
             "source.principal" => Self::Name(Attribute::Principal),
-            "source.namespace" => Self::Name(Attribute::Namespace),
+            "source.namespace" => Self::Namespace,
             "source.trustDomain" => Self::Name(Attribute::TrustDomain),
             "connection.sni" => Self::Name(Attribute::Sni),
             "source.ip" => Self::Block(Attribute::SourceIp),
@@ -266,6 +271,10 @@ type Read<V> = fn(&str) -> Result<V, Rejected>;
 /// A reader of text, for a list of strings.
 fn each_text<V>(read: Read<V>) -> impl Fn(&String) -> Result<V, Rejected> {
     move |value| read(value)
+}
+
+fn wild(value: &str) -> Result<StringMatch, Rejected> {
+    StringMatch::wild(value).map_err(|error| Rejected::new("", error))
 }
 
 fn strict(value: &str) -> Result<StringMatch, Rejected> {

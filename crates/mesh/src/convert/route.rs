@@ -231,9 +231,14 @@ const FIXED: [&str; 10] = [
     "http2-settings",
 ];
 
+/// Whether a route may not edit the header `name`, in lower case.
+pub fn is_fixed(name: &str) -> bool {
+    FIXED.contains(&name)
+}
+
 fn editable(name: &str) -> Result<Str, Rejected> {
     let name = header_name(name)?;
-    if FIXED.contains(&&*name) {
+    if is_fixed(&name) {
         return Err(Rejected::new("name", format!("`{name}` cannot be edited")));
     }
     Ok(name)

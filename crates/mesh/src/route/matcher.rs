@@ -51,7 +51,11 @@ impl Match {
         }
         let headers: &dyn Headers = request.headers;
         let header = self.headers.iter().find(|wanted| {
-            let found = headers.joined(&wanted.name);
+            let found = match &*wanted.name {
+                // Taken out of the headers, because HTTP/2 has it elsewhere.
+                "host" => Some(Cow::Borrowed(request.host.as_bytes())),
+                name => headers.joined(name),
+            };
             !found.is_some_and(|found| wanted.value.matches(&found))
         });
         if let Some(header) = header {

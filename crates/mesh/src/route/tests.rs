@@ -188,6 +188,19 @@ fn regular_expressions_match_whole_paths_and_longer_ones_win() {
 }
 
 #[test]
+fn the_host_is_matched_like_any_header() {
+    let host = |host: &str| wire::RouteMatch {
+        headers: vec![value("Host", host)],
+        ..Default::default()
+    };
+    let rules = vec![
+        rule("other", vec![host("other.shop")]),
+        rule("own", vec![host("cart.shop")]),
+    ];
+    check(&table(vec![message("r", rules)]), "GET /", &[], "own");
+}
+
+#[test]
 fn a_method_then_more_headers_then_more_parameters_win() {
     let a = || prefix("/a");
     let method = wire::RouteMatch {

@@ -245,7 +245,9 @@ fn chunk_size(line: &Line) -> Result<u64, Refused> {
         .unwrap_or(kept.len());
     let (digits, rest) = kept.split_at(end);
     let extension = rest.iter().find(|byte| !matches!(byte, b' ' | b'\t'));
-    let well_formed = matches!(extension, None | Some(b';')) && !rest.ends_with(b" ");
+    let whole = line.len <= KEPT;
+    let known = extension == Some(&b';') || (extension.is_none() && whole);
+    let well_formed = known && !rest.ends_with(b" ");
     if digits.is_empty() || digits.len() > SIZE_DIGITS || !well_formed {
         return Err(Refused);
     }

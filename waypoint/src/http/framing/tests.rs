@@ -108,6 +108,8 @@ fn chunks_are_refused_where_they_are_not_exact() {
         let bytes = format!("{head}{body}");
         assert!(scan(bytes.as_bytes()).is_some(), "{body:?}");
     }
+    let padded = format!("{head}3{}x\r\nabc\r\n", "\t".repeat(80));
+    assert!(scan(padded.as_bytes()).is_some());
     let extension = format!("{head}3;{}\r\nabc\r\n", "x".repeat(300));
     assert!(scan(extension.as_bytes()).is_some());
 }

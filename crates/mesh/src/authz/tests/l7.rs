@@ -61,6 +61,27 @@ fn paths(values: &[&str]) -> wire::PolicyRule {
 }
 
 #[test]
+fn a_star_stands_anywhere_in_a_namespace() {
+    for (pattern, expected) in [
+        ("s*p", "deny by p/0"),
+        ("s*o*", "deny by p/0"),
+        ("*h*", "deny by p/0"),
+        ("sh**op", "deny by p/0"),
+        ("shop*shop", "allow"),
+        ("s*x*p", "allow"),
+        ("o*p", "allow"),
+    ] {
+        let rule = source(wire::Source {
+            namespaces: list(&[pattern]),
+            ..Default::default()
+        });
+        check(&policy(Action::Deny, vec![rule]), &from(WEB), expected);
+        let rule = when("source.namespace", &[pattern], &[]);
+        check(&policy(Action::Deny, vec![rule]), &from(WEB), expected);
+    }
+}
+
+#[test]
 fn paths_match_by_string_and_template() {
     for (pattern, path, matches) in [
         ("/a", "/a", true),
@@ -381,7 +402,7 @@ fn rejects_what_it_cannot_read_and_names_the_field() {
         ),
         (
             source_of(wire::Source {
-                not_namespaces: list(&["a", "b*c"]),
+                not_namespaces: list(&["a", ""]),
                 ..Default::default()
             }),
             "rules[0].from[1].not_namespaces[1]",
