@@ -12,7 +12,7 @@ mod authority;
 mod impersonation;
 mod limits;
 mod pods;
-mod request;
+pub(crate) mod request;
 mod service;
 mod storage;
 mod tokens;

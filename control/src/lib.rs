@@ -14,6 +14,8 @@ pub mod ca;
 pub mod config;
 pub mod deploy;
 pub mod finding;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod index;
 pub mod kinds;
 pub mod object;

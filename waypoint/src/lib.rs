@@ -19,6 +19,8 @@ mod draw;
 mod endpoint;
 #[cfg(test)]
 mod fixtures;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod http;
 mod listener;
 mod plugins;

@@ -59,10 +59,18 @@ struct Served<S> {
 }
 
 /// What has been heard since the agent was connected to.
-#[derive(Default)]
-struct Conversation {
+pub(crate) struct Conversation {
     /// Pods that are to be kept; `None` once the snapshot is complete.
     snapshot: Option<BTreeSet<String>>,
+}
+
+impl Conversation {
+    /// Nothing has been heard yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            snapshot: Some(BTreeSet::new()),
+        }
+    }
 }
 
 impl<P: Pods> Manager<P> {
@@ -100,9 +108,7 @@ impl<P: Pods> Manager<P> {
     }
 
     async fn converse(&mut self, socket: &Socket) -> Error {
-        let mut conversation = Conversation {
-            snapshot: Some(BTreeSet::new()),
-        };
+        let mut conversation = Conversation::new();
         self.pending.clear();
         let hello = ZdsHello {
             version: Version::V1.into(),
@@ -140,7 +146,7 @@ impl<P: Pods> Manager<P> {
 
     /// Carries out one request. A failure that concerns one pod is an answer; a broken protocol
     /// ends the conversation.
-    fn request(
+    pub(crate) fn request(
         &mut self,
         conversation: &mut Conversation,
         request: WorkloadRequest,

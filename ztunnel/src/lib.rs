@@ -27,6 +27,8 @@ mod copy;
 mod dns;
 mod dump;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod inbound;
 mod inpod;
 mod netns;

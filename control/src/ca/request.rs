@@ -42,13 +42,13 @@ pub enum Unsignable {
 
 /// A public key whose holder made the request.
 #[derive(Debug)]
-pub(super) struct ProvenKey {
+pub(crate) struct ProvenKey {
     pub(super) public: SubjectPublicKeyInfo,
     pub(super) is_rsa: bool,
 }
 
 /// Takes the key out of a PEM request after checking that the caller holds it.
-pub(super) fn proven_key(pem: &str) -> Result<ProvenKey, Unsignable> {
+pub(crate) fn proven_key(pem: &str) -> Result<ProvenKey, Unsignable> {
     if pem.len() > MAX_PEM {
         return Err(Unsignable::Malformed("it is too long"));
     }

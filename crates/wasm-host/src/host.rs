@@ -98,7 +98,7 @@ impl Host {
     }
 
     /// Returns the functions of one module, by name, with their types.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn functions(&self, module: &str) -> Vec<(&'static str, &str)> {
         self.0.functions.of(module)
     }

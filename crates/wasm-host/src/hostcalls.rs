@@ -130,7 +130,7 @@ impl HostFunctions {
     }
 
     /// Returns the functions of one module with their types, by name.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn of(&self, module: &str) -> Vec<(&'static str, &str)> {
         let mut functions: Vec<_> = self
             .signatures

@@ -8,6 +8,8 @@
 pub(crate) mod abi;
 pub(crate) mod embed;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzz;
 mod host;
 mod hostcalls;
 mod limits;

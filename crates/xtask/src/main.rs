@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 
 mod bench;
 mod filters;
+mod fuzz;
 mod generate;
 mod test;
 mod tidy;
@@ -34,6 +35,8 @@ enum Command {
         #[arg(long)]
         rebuild_and_compare: bool,
     },
+    /// Try the parsers of bytes from outside with input that is made up
+    Fuzz(fuzz::Options),
     /// Regenerate the committed code in crates/proto/src/gen
     Gen,
     /// Build what tests start, run every test, and count them
@@ -52,6 +55,7 @@ fn main() -> Result<()> {
             ..
         } => filters::rebuild_and_compare(),
         Command::Filters { .. } => filters::write(),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Gen => generate::write(),
         Command::Test => test::all(),
         Command::Tidy => tidy::check(),
