@@ -111,7 +111,7 @@ impl Keyring {
     /// An identity nobody asked for before is fetched ahead of all background work. Cancel safe.
     ///
     /// # Errors
-    /// At once, when the last attempt failed and no valid certificate is left.
+    /// When the attempt under way, or the next one, fails; see [`CertSource::get`].
     pub async fn get(&self, id: &SpiffeId) -> Result<Arc<Certified>, Unavailable> {
         self.source(id).get().await
     }
@@ -216,18 +216,19 @@ impl CertSource {
         }
     }
 
-    /// The certificate, waiting for the first one if it is still being requested. Cancel safe.
+    /// The certificate; if there is none, what comes of the attempt under way or the next one, which
+    /// is made within a second. Cancel safe.
     ///
     /// # Errors
-    /// At once, when the last attempt failed and no valid certificate is left.
+    /// When that attempt fails.
     pub async fn get(&self) -> Result<Arc<Certified>, Unavailable> {
-        if matches!(*self.state.borrow(), State::Initializing) {
+        let mut state = self.state.clone();
+        let lacks = !matches!(*state.borrow_and_update(), State::Available(_));
+        // Of a forgotten identity nothing will come.
+        if lacks && state.has_changed().is_ok() {
             self.keyring.want(&self.id, Urgency::Awaited);
-            let mut state = self.state.clone();
             // A retired entry says so in its last state.
-            let _ = state
-                .wait_for(|state| !matches!(state, State::Initializing))
-                .await;
+            let _ = state.changed().await;
         }
         self.current()
     }

@@ -17,6 +17,9 @@ mod tests;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The longest wait between attempts.
 const LAST_RETRY: Duration = Duration::from_secs(150);
+/// The longest wait once somebody needs the certificate: what made it fail may be over, and a refused
+/// connection is worse than one more request.
+const NEEDED_RETRY: Duration = Duration::from_secs(1);
 /// Share by which a wait may be shorter or longer, so that a fleet does not retry in step.
 const RETRY_JITTER: f64 = 0.2;
 /// Share of its lifetime after which a certificate is renewed.
@@ -49,8 +52,8 @@ enum Step {
     Fetching { turn: u64 },
     /// Renewed at this time of the wall clock, which may jump.
     Renew(SystemTime),
-    /// Asked again at this time.
-    Retry(Instant),
+    /// Asked again at this time, after a failure at that.
+    Retry { at: Instant, failed: Instant },
 }
 
 /// Both clocks at one moment: the wall's for certificates, the steady one for waits.
@@ -86,10 +89,19 @@ impl Entry {
         self.state.subscribe()
     }
 
-    /// Moves the entry up the line; returns whether it stands there.
+    /// Moves the entry up the line, or the next attempt closer if there is no certificate; returns
+    /// whether there is something new to look at.
     pub(super) fn press(&mut self, urgency: Urgency) -> bool {
         self.urgency = self.urgency.max(urgency);
-        matches!(self.step, Step::Queued { .. })
+        let lacks = !matches!(*self.state.borrow(), State::Available(_));
+        match &mut self.step {
+            Step::Queued { .. } => true,
+            Step::Retry { at, failed } if lacks => {
+                let sooner = (*failed + NEEDED_RETRY).min(*at);
+                std::mem::replace(at, sooner) != sooner
+            }
+            Step::Retry { .. } | Step::Fetching { .. } | Step::Renew(_) => false,
+        }
     }
 
     /// The entry's place in the line, if it stands there: the greatest goes first.
@@ -144,7 +156,10 @@ impl Entry {
                     .send_replace(State::Unavailable(with_causes(error).into()));
             }
         }
-        self.step = Step::Retry(now.steady + wait);
+        self.step = Step::Retry {
+            at: now.steady + wait,
+            failed: now.steady,
+        };
         wait
     }
 
@@ -154,7 +169,7 @@ impl Entry {
         let due = match self.step {
             Step::Queued { .. } | Step::Fetching { .. } => return expires,
             Step::Renew(at) => at.duration_since(now.wall).unwrap_or_default(),
-            Step::Retry(at) => at.saturating_duration_since(now.steady),
+            Step::Retry { at, .. } => at.saturating_duration_since(now.steady),
         };
         if due.is_zero() {
             *turns += 1;
