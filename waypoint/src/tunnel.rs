@@ -3,11 +3,15 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use hbone::Authority;
 use hbone::server::{Connect, Rejected};
 use http::{HeaderMap, StatusCode};
 use mesh::service::AppProtocol;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use crate::http::context::{Destination, Peer, Tunnel};
 use crate::http::report::Series;
@@ -18,6 +22,9 @@ use crate::{http as l7, tcp};
 
 #[cfg(test)]
 mod tests;
+
+/// How long a CONNECT waits for its destination to become known.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a CONNECT is refused.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -45,18 +52,8 @@ impl Refusal {
 
 /// Serves one CONNECT to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) {
-    let snapshot = worker.state.current();
-    let target = connect
-        .target()
-        .cloned()
-        .map_err(|rejected| Refusal::from(rejected.clone()));
-    let namespace = peer.id.namespace().unwrap_or_default();
-    let resolved = target.and_then(|target| {
-        let destination = resolve(&snapshot, &target, namespace)?;
-        Ok((destination, target))
-    });
-    let (destination, target) = match resolved {
-        Ok(resolved) => resolved,
+    let (snapshot, destination, target) = match find(&worker, &peer, &connect).await {
+        Ok(found) => found,
         Err(refusal) => {
             tracing::info!(peer = %peer.id, from = %peer.addr, %refusal, "CONNECT refused");
             // The peer may have given up meanwhile.
@@ -71,6 +68,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) 
         peer,
         destination,
         upgrade: RefCell::default(),
+        leave: Notify::default(),
         series: Series::default(),
     });
     let declared = declared(&tunnel.destination);
@@ -101,6 +99,33 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) 
         }
         // Boxed: tunnels of bytes do not keep room for a connection of hyper's.
         (protocol, stream) => Box::pin(l7::server::serve(tunnel, stream, protocol)).await,
+    }
+}
+
+/// Finds what a CONNECT names. The client's proxy may have heard of it before we have, so what is
+/// unknown is waited for a moment.
+async fn find(
+    worker: &Worker,
+    peer: &Peer,
+    connect: &Connect,
+) -> Result<(Arc<Snapshot>, Destination, Authority), Refusal> {
+    let target = connect.target().cloned();
+    let target = target.map_err(|rejected| Refusal::from(rejected.clone()))?;
+    let namespace = peer.id.namespace().unwrap_or_default();
+    let mut changes = worker.state.changes();
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        changes.borrow_and_update();
+        let snapshot = worker.state.current();
+        match resolve(&snapshot, &target, namespace) {
+            Ok(destination) => return Ok((snapshot, destination, target)),
+            Err(refusal) => {
+                let changed = timeout_at(patience, changes.changed()).await;
+                if !matches!(changed, Ok(Ok(()))) {
+                    return Err(refusal);
+                }
+            }
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::target;
 use crate::{
     local_api::{LocalApi, ObjectQuery},
     print,
@@ -15,10 +16,11 @@ use crate::{
 /// Which objects, and how to print them.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// A kind as kubectl names it: plural, singular or short, in any case.
+    /// A kind as kubectl names it: plural, singular or short, in any case. Several with commas
+    /// between them, or `KIND/NAME`.
     kind: String,
-    /// The name of one object.
-    name: Option<String>,
+    /// The names of objects; all there are without any.
+    name: Vec<String>,
     /// The namespace.
     #[arg(long, short, default_value = "default")]
     namespace: String,
@@ -38,36 +40,65 @@ enum Output {
 
 /// Prints the objects. Fails, with nothing on stdout, when there is none.
 pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode> {
-    let api = LocalApi::new(&StateDir::new(mesh).control_socket());
-    // Kinds without a namespace are found from every one, so the choice is made here.
-    let query = ObjectQuery {
-        kind: args.kind.clone(),
-        namespace: String::new(),
-        name: args.name.clone().unwrap_or_default(),
-    };
-    let mut objects = api.objects(&query).await?;
+    let state = StateDir::new(mesh);
+    target::pods(mesh)?;
+    let api = LocalApi::new(&state.control_socket());
     let namespace = Some(args.namespace.as_str()).filter(|_| !args.all_namespaces);
-    objects.retain(|object| is_in(object, namespace));
+    let queries = queries(&args);
+    let mut objects = Vec::new();
+    let mut all_found = true;
+    for query in &queries {
+        // Kinds without a namespace are found from every one, so the choice is made here.
+        let mut found = api.objects(query).await?;
+        found.retain(|object| is_in(object, namespace));
+        if found.is_empty() && (!query.name.is_empty() || queries.len() == 1) {
+            all_found = false;
+            let what = format!("{} {}", query.kind, query.name);
+            let place = namespace.map_or_else(String::new, |it| format!(" in namespace {it}"));
+            print::fail(format_args!("there is no {}{place}", what.trim_end()));
+        }
+        objects.append(&mut found);
+    }
     if objects.is_empty() {
-        let what = args
-            .name
-            .map_or_else(|| args.kind.clone(), |name| format!("{} {name}", args.kind));
-        let place = namespace
-            .map(|namespace| format!(" in namespace {namespace}"))
-            .unwrap_or_default();
-        print::fail(format_args!("there is no {what}{place}"));
         return Ok(ExitCode::FAILURE);
     }
-    let whole = match (args.name.is_some(), objects.as_slice()) {
-        (true, [only]) => only.clone(),
+    let is_one = queries.len() == 1 && queries.iter().all(|query| !query.name.is_empty());
+    let whole = match objects.as_slice() {
+        [only] if is_one => only.clone(),
         _ => json!({"apiVersion": "v1", "kind": "List", "items": objects}),
     };
     match args.output {
         Some(Output::Json) => print::out(serde_json::to_string_pretty(&whole)?),
         Some(Output::Yaml) => print::out(serde_saphyr::to_string(&whole)?.trim_end()),
-        None => table(&objects, args.all_namespaces),
+        None => table(&objects, args.all_namespaces, args.kind.contains(',')),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if all_found {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// What to ask control for: each kind, or each name.
+fn queries(args: &Args) -> Vec<ObjectQuery> {
+    let query = |kind: &str, name: &str| ObjectQuery {
+        kind: kind.to_owned(),
+        namespace: String::new(),
+        name: name.to_owned(),
+    };
+    let (kinds, named) = match args.kind.split_once('/') {
+        Some((kind, name)) => (kind, Some(name)),
+        None => (args.kind.as_str(), None),
+    };
+    let names: Vec<&str> = named
+        .into_iter()
+        .chain(args.name.iter().map(String::as_str))
+        .collect();
+    let of = |kind| match names.as_slice() {
+        [] => vec![query(kind, "")],
+        names => names.iter().map(|name| query(kind, name)).collect(),
+    };
+    kinds.split(',').flat_map(of).collect()
 }
 
 fn text<'o>(object: &'o Value, pointer: &str) -> &'o str {
@@ -82,15 +113,25 @@ fn is_in(object: &Value, namespace: Option<&str>) -> bool {
     namespace.is_none_or(|namespace| own.is_empty() || own == namespace)
 }
 
-fn table(objects: &[Value], with_namespace: bool) {
+fn table(objects: &[Value], with_namespace: bool, with_kind: bool) {
     let mut header = vec!["NAME", "STATUS", "AGE"];
     if with_namespace {
         header.insert(0, "NAMESPACE");
     }
     let row = |object: &Value| {
+        let name = text(object, "/metadata/name");
+        let kind = text(object, "/kind").to_ascii_lowercase();
         let mut row = vec![
-            text(object, "/metadata/name").to_owned(),
-            condition(object),
+            if with_kind {
+                format!("{kind}/{name}")
+            } else {
+                name.to_owned()
+            },
+            if kind == "pod" {
+                pod_status(object)
+            } else {
+                condition(object)
+            },
             age(object, Timestamp::now()),
         ];
         if with_namespace {
@@ -99,6 +140,26 @@ fn table(objects: &[Value], with_namespace: bool) {
         row
     };
     print::table(&header, &objects.iter().map(row).collect::<Vec<_>>());
+}
+
+/// What a pod is at: why a container does not run, or how many are ready.
+fn pod_status(pod: &Value) -> String {
+    let containers = pod
+        .pointer("/status/containerStatuses")
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let mut waiting = containers
+        .iter()
+        .map(|container| text(container, "/state/waiting/reason"));
+    if let Some(reason) = waiting.find(|reason| !reason.is_empty()) {
+        return reason.to_owned();
+    }
+    let ready = containers
+        .iter()
+        .filter(|container| container["ready"] == true)
+        .count();
+    let phase = text(pod, "/status/phase");
+    format!("{phase} {ready}/{}", containers.len())
 }
 
 /// The conditions of an object, or of the parents of a route: `Accepted,Programmed`, those that do

@@ -11,7 +11,7 @@ use crate::{
     local_api::LocalApi,
     print,
     runner::{pod::Role, report::PodReport},
-    state::{MeshName, StateDir},
+    state::{MeshName, RunnerRecord, StateDir},
 };
 
 /// How to print it.
@@ -33,6 +33,8 @@ struct Status<'a> {
     mesh: &'a str,
     /// Whether no document is refused.
     ok: bool,
+    /// Whether manifests are followed and processes restarted.
+    running: bool,
     findings: &'a [Finding],
     processes: Vec<Process<'a>>,
 }
@@ -72,6 +74,13 @@ pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode>
     }
     findings.sort();
     findings.dedup();
+    let running = RunnerRecord::read(&state).is_some_and(|record| record.is_alive());
+    if !running {
+        print::warn(format_args!(
+            "the runner of mesh {mesh} was killed: no change is followed and nothing is restarted, \
+             cairn up starts the mesh anew, cairn down removes it"
+        ));
+    }
     let ok = findings
         .iter()
         .all(|finding| finding.severity != Severity::Error);
@@ -79,6 +88,7 @@ pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode>
         let status = Status {
             mesh: mesh.as_str(),
             ok,
+            running,
             findings: &findings,
             processes: processes(&pods),
         };
@@ -100,7 +110,7 @@ pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode>
             }
         }
     }
-    Ok(if ok && answered {
+    Ok(if ok && answered && running {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

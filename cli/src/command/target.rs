@@ -9,7 +9,13 @@ use crate::{
 
 /// The pods of a mesh that is up.
 pub(super) fn pods(mesh: &MeshName) -> anyhow::Result<Vec<PodReport>> {
-    let pods = PodReport::read_all(&StateDir::new(mesh));
+    let state = StateDir::new(mesh);
+    if let Err(e) = std::fs::read(state.processes())
+        && e.kind() == std::io::ErrorKind::PermissionDenied
+    {
+        bail!("mesh {mesh} belongs to root; run this as root");
+    }
+    let pods = PodReport::read_all(&state);
     if pods.is_empty() {
         bail!("mesh {mesh} is not up; cairn up starts it");
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
-use control::finding::Severity;
+use control::finding::{Finding, Severity};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::{Instant, sleep},
@@ -30,6 +30,8 @@ use crate::{
 
 /// How often control is asked while the mesh is not ready.
 const READINESS_POLL: Duration = Duration::from_millis(50);
+/// How often control is asked what is wrong while the mesh runs.
+const FINDINGS_POLL: Duration = Duration::from_millis(500);
 /// How often we say what is missing.
 const REMIND: Duration = Duration::from_secs(5);
 /// How many of the last lines of a pod that does not become ready are shown.
@@ -190,12 +192,12 @@ impl Up<'_> {
                 Ok(ExitCode::SUCCESS)
             }
             End::NotReady(missing) => {
-                self.tell_missing(&runner, &missing);
+                self.tell_missing(&runner, &missing).await;
                 if matches!(self.listener, Listener::Terminal) {
                     self.end(runner, &mut signals).await?;
                 } else {
                     // Left as it is, to be looked at; `down` removes it.
-                    self.keep(&mut runner, &mut signals).await;
+                    self.keep(&mut runner, &mut signals, Vec::new()).await;
                     self.end(runner, &mut signals).await?;
                 }
                 Ok(ExitCode::FAILURE)
@@ -243,7 +245,8 @@ impl Up<'_> {
                 () = signals.recv() => return End::Asked,
             }
         }
-        self.tell_findings(runner);
+        let told = findings(runner, &api).await.unwrap_or_default();
+        self.tell_findings(&told);
         let next = if is_sample {
             format!("\n{}", shop::next(self.mesh))
         } else {
@@ -254,18 +257,27 @@ impl Up<'_> {
             self.mesh,
             seconds(began)
         )));
-        self.keep(runner, signals).await;
+        self.keep(runner, signals, told).await;
         End::Asked
     }
 
-    /// Keeps the mesh running until asked to end.
-    async fn keep(&self, runner: &mut Runner, signals: &mut Signals) {
+    /// Keeps the mesh running until asked to end, and tells what comes to be wrong with it.
+    async fn keep(&mut self, runner: &mut Runner, signals: &mut Signals, mut told: Vec<Finding>) {
+        let api = LocalApi::new(&runner.state().control_socket());
         loop {
             tokio::select! {
-                () = runner.changed() => {}
+                () = runner.changed() => runner.reconcile().await,
+                () = sleep(FINDINGS_POLL) => {
+                    let Some(now) = findings(runner, &api).await else { continue };
+                    let new: Vec<_> = now.iter().filter(|now| !told.contains(now)).cloned().collect();
+                    self.tell_findings(&new);
+                    if now.is_empty() && !told.is_empty() {
+                        self.step("nothing is wrong any more");
+                    }
+                    told = now;
+                }
                 () = signals.recv() => return,
             }
-            runner.reconcile().await;
         }
     }
 
@@ -280,8 +292,8 @@ impl Up<'_> {
         Ok(())
     }
 
-    fn tell_findings(&mut self, runner: &Runner) {
-        for finding in runner.findings() {
+    fn tell_findings(&mut self, findings: &[Finding]) {
+        for finding in findings {
             let refused = if finding.severity == Severity::Error {
                 "refused: "
             } else {
@@ -291,11 +303,13 @@ impl Up<'_> {
         }
     }
 
-    fn tell_missing(&mut self, runner: &Runner, missing: &[String]) {
+    async fn tell_missing(&mut self, runner: &Runner, missing: &[String]) {
+        let api = LocalApi::new(&runner.state().control_socket());
         for (pod, lines) in runner.last_words(LAST_WORDS) {
             self.step(format!("last lines of {pod}:\n  {}", lines.join("\n  ")));
         }
-        self.tell_findings(runner);
+        let all = findings(runner, &api).await;
+        self.tell_findings(&all.unwrap_or_else(|| runner.findings()));
         let list = missing.join("\n  ");
         let waited = self.timeout.as_secs();
         let next = match self.listener {
@@ -307,6 +321,16 @@ impl Up<'_> {
             self.mesh
         )));
     }
+}
+
+/// All that is wrong, as the runner and control see it; `None` while control does not answer, which
+/// is told elsewhere.
+async fn findings(runner: &Runner, api: &LocalApi) -> Option<Vec<Finding>> {
+    let mut findings = api.findings().await.ok()?;
+    findings.extend(runner.findings());
+    findings.sort();
+    findings.dedup();
+    Some(findings)
 }
 
 /// What the first request would miss.

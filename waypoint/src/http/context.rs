@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mesh::service::Service;
 use mesh::spiffe::SpiffeId;
 use mesh::workload::SharedWorkload;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::report::{Report, Series};
@@ -66,6 +67,8 @@ pub(crate) struct Tunnel {
     pub(crate) asked: Option<SocketAddr>,
     /// A WebSocket that takes over when the current request has been answered.
     pub(crate) upgrade: RefCell<Option<Upgrade>>,
+    /// Rung when the client should come again by another connection.
+    pub(crate) leave: Notify,
     /// Metrics that were looked up before.
     pub(crate) series: Series,
 }
@@ -79,6 +82,12 @@ impl Tunnel {
             self.asked.map(|asked| asked.ip()),
             self.destination.port(),
         )
+    }
+
+    /// Whether the destination is behind this waypoint no more.
+    pub(crate) fn has_left(&self, snapshot: &Snapshot) -> bool {
+        let service = self.destination.service();
+        service.is_some_and(|service| snapshot.has_left(&service.key))
     }
 
     /// What applies to the requests, in a snapshot; `None` when the destination is gone.

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use mesh::Str;
 use mesh::route::{DEFAULT_ATTEMPTS, Retry};
@@ -237,6 +237,8 @@ fn accept(
         return upgrade::agree(cx, parts);
     }
     sanitize::answer(&mut parts.headers)?;
+    // Which version the endpoint spoke is between the two of us (RFC 9110 §2.5).
+    parts.version = Version::HTTP_11;
     let body = UpstreamBody::new(incoming, lease, body.clone(), in_flight, until);
     Ok(Response::from_parts(parts, Body::Upstream(Box::new(body))))
 }

@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use runtime::LocalTasks;
+use runtime::{Drain, LocalTasks};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::body::Body;
@@ -46,7 +46,8 @@ impl<F: Future<Output = ()> + 'static> hyper::rt::Executor<F> for LocalExecutor 
 
 /// Serves the requests of a tunnel until its client is done.
 ///
-/// When a drain starts, the request that is being served is the last.
+/// When a drain starts, or the destination has left this waypoint, the request that is being served
+/// is the last.
 pub(crate) async fn serve<Io>(tunnel: Rc<Tunnel>, io: Io, protocol: Protocol)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -72,7 +73,7 @@ where
     let outcome = loop {
         tokio::select! {
             outcome = poll_fn(|cx| connection.poll_without_shutdown(cx)) => break outcome,
-            _ = drain.started(), if !draining => {
+            () = leave(&tunnel, &mut drain), if !draining => {
                 draining = true;
                 Pin::new(&mut connection).graceful_shutdown();
             }
@@ -115,7 +116,7 @@ where
     let outcome = loop {
         tokio::select! {
             outcome = connection.as_mut() => break outcome,
-            _ = drain.started(), if !draining => {
+            () = leave(&tunnel, &mut drain), if !draining => {
                 draining = true;
                 connection.as_mut().graceful_shutdown();
             }
@@ -123,6 +124,14 @@ where
     };
     if let Err(error) = outcome {
         tracing::debug!(%error, peer = %tunnel.peer.id, "client connection ended");
+    }
+}
+
+/// Waits until the request that is being served then should be the last.
+async fn leave(tunnel: &Tunnel, drain: &mut Drain) {
+    tokio::select! {
+        _ = drain.started() => {}
+        () = tunnel.leave.notified() => {}
     }
 }
 
@@ -138,6 +147,9 @@ async fn answer(
     let head = sanitize::head(parts, worker.normalization, client, || worker.draw.uuid());
     let snapshot = worker.state.current();
     let rules = tunnel.rules(&snapshot);
+    if tunnel.has_left(&snapshot) {
+        tunnel.leave.notify_one();
+    }
     let (head, rules) = match (head, rules) {
         (Ok(head), Some(rules)) => (head, rules),
         (Err(error), _) => return Ok(refuse(report, &error)),

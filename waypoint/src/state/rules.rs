@@ -10,6 +10,7 @@ use mesh::origin::Target;
 use mesh::plugin::{self, FailStrategy, Kind, Plugin};
 use mesh::route::{Route, Table};
 use mesh::service::Service;
+use tokio::time::Instant;
 
 /// What applies to the requests for one port.
 #[derive(Debug, Default)]
@@ -23,12 +24,31 @@ pub(crate) struct Rules {
 }
 
 /// What applies to a service, by port.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ServiceRules {
-    ports: Box<[(u16, Arc<Rules>)]>,
+    ports: Arc<[(u16, Arc<Rules>)]>,
+    /// Whether this waypoint stands before the service.
+    ours: bool,
+    /// Since when it does so no more.
+    left: Option<Instant>,
 }
 
 impl ServiceRules {
+    /// The same rules, for what still comes this way although the service has left.
+    pub(super) fn leaving(&self, now: Instant) -> Option<Self> {
+        let left = self.left.or(self.ours.then_some(now))?;
+        Some(Self {
+            ports: self.ports.clone(),
+            ours: false,
+            left: Some(left),
+        })
+    }
+
+    /// Since when this waypoint stands before the service no more.
+    pub(super) fn left(&self) -> Option<Instant> {
+        self.left
+    }
+
     pub(super) fn port(&self, port: u16) -> Option<&Arc<Rules>> {
         self.ports
             .iter()
@@ -74,7 +94,7 @@ pub(super) struct Attachable<'a> {
 
 impl Attachable<'_> {
     /// Compiles what applies to a service.
-    pub(super) fn compile(&self, service: &Service) -> ServiceRules {
+    pub(super) fn compile(&self, service: &Service, ours: bool) -> ServiceRules {
         let policies = self.policies_of(Some(&service.key));
         let ports = service.ports.iter().map(|port| {
             let number = port.service_port;
@@ -87,6 +107,8 @@ impl Attachable<'_> {
         });
         ServiceRules {
             ports: ports.collect(),
+            ours,
+            left: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mesh::Str;
 use mesh::address::{GatewayAddress, GatewayDestination, NamespacedHostname, NetworkAddress};
@@ -13,9 +14,13 @@ use mesh::spiffe::SpiffeId;
 use mesh::store::{ServiceEntry, Store};
 use mesh::workload::{SharedWorkload, Workload};
 use serde::Serialize;
+use tokio::time::Instant;
 
 use super::rules::{Attachable, Loaded, Rules, ServiceRules};
 use crate::config::Place;
+
+/// How long news takes at most to reach every proxy of a mesh.
+pub(crate) const HEARSAY: Duration = Duration::from_secs(10);
 
 /// Everything a waypoint knows, at one moment.
 ///
@@ -76,6 +81,13 @@ impl Snapshot {
         self.services.get(service)?.port(port)
     }
 
+    /// Whether this waypoint stood before a service and does so no more. What comes all the same is
+    /// served as before; its connections are asked to end, so that the next go another way.
+    pub(crate) fn has_left(&self, service: &NamespacedHostname) -> bool {
+        let rules = self.services.get(service);
+        rules.is_some_and(|rules| rules.left().is_some())
+    }
+
     /// What applies to workloads that are addressed themselves.
     pub(crate) fn direct(&self) -> &Arc<Rules> {
         &self.direct
@@ -99,13 +111,13 @@ impl Snapshot {
             ip,
         };
         let entry = self.store.service_at(&address, namespace)?;
-        self.fronts(&entry.service).then_some(entry)
+        self.serves(&entry.service).then_some(entry)
     }
 
     /// The service a client of `namespace` means by a name, if this waypoint stands before it.
     pub(crate) fn service_named(&self, name: &str, namespace: &str) -> Option<&ServiceEntry> {
         let entry = self.store.service_named(name, namespace)?;
-        self.fronts(&entry.service).then_some(entry)
+        self.serves(&entry.service).then_some(entry)
     }
 
     /// The workload at an address, if this waypoint stands before it.
@@ -117,6 +129,13 @@ impl Snapshot {
         let workload = self.store.workload_at(&address)?;
         let waypoint = workload.waypoint.as_ref()?;
         self.is_this(waypoint).then_some(workload)
+    }
+
+    /// Whether connections to a service are taken: proxies of clients may hear a moment later than
+    /// we do that it has another waypoint now, or none.
+    fn serves(&self, service: &Service) -> bool {
+        let left = || self.services.get(&service.key)?.left();
+        self.fronts(service) || left().is_some_and(|left| left.elapsed() < HEARSAY)
     }
 
     fn fronts(&self, service: &Service) -> bool {
@@ -164,34 +183,32 @@ impl Snapshot {
         &mut self,
         services: impl IntoIterator<Item = &'k NamespacedHostname>,
     ) {
-        let Self {
-            routes,
-            policies,
-            plugins,
-            ..
-        } = self;
-        let attachable = Attachable {
-            routes,
-            policies,
-            plugins,
-        };
         for key in services {
-            let entry = self.store.service(key);
-            // Of services without a waypoint only the endpoints matter here.
-            let fronted = entry.map(|entry| &entry.service).filter(|service| {
-                service.waypoint.is_some() || !service.weighted_waypoints.is_empty()
-            });
-            match fronted {
-                Some(service) => {
-                    self.compiled += 1;
-                    let rules = attachable.compile(service);
-                    self.services.insert(key.clone(), Arc::new(rules));
-                }
-                None => {
-                    self.services.remove(key);
-                }
-            }
+            match self.compile_one(key) {
+                Some(rules) => self.services.insert(key.clone(), Arc::new(rules)),
+                None => self.services.remove(key),
+            };
         }
+    }
+
+    fn compile_one(&mut self, key: &NamespacedHostname) -> Option<ServiceRules> {
+        let service = self.store.service(key)?.service.clone();
+        let ours = self.fronts(&service);
+        let former = self.services.get(key).filter(|_| !ours);
+        if let Some(leaving) = former.and_then(|rules| rules.leaving(Instant::now())) {
+            return Some(leaving);
+        }
+        // Of services without a waypoint only the endpoints matter here.
+        if service.waypoint.is_none() && service.weighted_waypoints.is_empty() {
+            return None;
+        }
+        self.compiled += 1;
+        let attachable = Attachable {
+            routes: &self.routes,
+            policies: &self.policies,
+            plugins: &self.plugins,
+        };
+        Some(attachable.compile(&service, ours))
     }
 
     /// Compiles everything anew: something that applies to all has changed.

@@ -9,6 +9,7 @@ use proto::cairn::waypoint as wire;
 use proto::workload::{Address, NetworkAddress, Port, Service, Workload, address};
 use xds::client::{Handler, Resource, Update};
 
+use super::snapshot::HEARSAY;
 use super::{State, Writer};
 use crate::fixtures;
 
@@ -363,14 +364,18 @@ fn a_plugin_that_never_was_valid_stands_in_for_itself() {
     assert_eq!(mesh.plugins("cart"), [("p".to_owned(), false)]);
 }
 
-#[test]
-fn services_of_other_waypoints_are_not_fronted() {
-    let mesh = Mesh::new().with_services();
-    let snapshot = mesh.state.current();
+#[tokio::test(start_paused = true)]
+async fn a_service_that_went_to_another_waypoint_is_served_until_all_have_heard() {
+    let mut mesh = Mesh::new().with_services();
     let ip = "10.9.0.4".parse().unwrap();
-    assert!(snapshot.service_at(ip, "web").is_some());
-    assert!(snapshot.service_named("cart.shop", "web").is_some());
-    let mut mesh = mesh;
+    let is_served = |mesh: &Mesh| {
+        let snapshot = mesh.state.current();
+        let by_name = snapshot.service_named("cart.shop", "web").is_some();
+        assert_eq!(snapshot.service_at(ip, "web").is_some(), by_name);
+        by_name
+    };
+    let key = key("cart");
+    assert!(is_served(&mesh) && !mesh.state.current().has_left(&key));
     let Some(address::Type::Service(mut other)) = service("cart").r#type else {
         panic!()
     };
@@ -379,9 +384,14 @@ fn services_of_other_waypoints_are_not_fronted() {
         r#type: Some(address::Type::Service(other)),
     };
     mesh.put(proto::ADDRESS_TYPE, &[("shop/cart.shop", other)]);
+    assert!(is_served(&mesh) && mesh.state.current().has_left(&key));
+    tokio::time::advance(HEARSAY).await;
+    assert!(!is_served(&mesh));
     let snapshot = mesh.state.current();
-    assert!(snapshot.service_at(ip, "web").is_none());
-    assert!(snapshot.service_named("cart.shop", "web").is_none());
+    assert!(
+        snapshot.rules(&key, 80).is_some(),
+        "for connections that stay"
+    );
 }
 
 #[test]

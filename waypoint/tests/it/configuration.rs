@@ -4,6 +4,7 @@ use std::cell::Cell;
 
 use hbone::client::Error;
 use http::StatusCode;
+use proto::workload::{NetworkAddress, Service};
 
 use crate::client::{get, whole};
 use crate::mesh::{CART_80, Mesh, put_service, route, rule, run, service};
@@ -126,6 +127,81 @@ fn a_service_that_goes_away_is_404_on_connections_that_stay() {
             mesh.client().await.tunnel(CART_80).await.is_ok()
         })
         .await;
+    });
+}
+
+#[test]
+fn a_service_that_leaves_its_waypoint_loses_no_request() {
+    run(|| async {
+        let mesh = Mesh::start().await;
+        let client = mesh.client().await;
+        let _backend = mesh.endpoint("v1").await;
+        mesh.settled(&client).await;
+        let mut one = client.http1(CART_80).await;
+        let mut two = client.http2(CART_80).await;
+        assert_eq!(
+            whole(one.send_request(get("/")).await.unwrap())
+                .await
+                .status,
+            200
+        );
+        assert_eq!(
+            whole(two.send_request(get("/")).await.unwrap())
+                .await
+                .status,
+            200
+        );
+        let alone = Service {
+            waypoint: None,
+            ..service("cart")
+        };
+        put_service(&mesh.control, &alone);
+        mesh.eventually("it has left", async || {
+            let dump = mesh
+                .page(mesh.waypoint.addresses.admin, "/config_dump")
+                .await;
+            !dump.contains("cart.shop")
+        })
+        .await;
+        one.ready().await.unwrap();
+        let last = whole(one.send_request(get("/")).await.unwrap()).await;
+        assert_eq!(
+            (last.status, last.header("connection")),
+            (200, Some("close"))
+        );
+        two.ready().await.unwrap();
+        assert_eq!(
+            whole(two.send_request(get("/")).await.unwrap())
+                .await
+                .status,
+            200
+        );
+        mesh.eventually("HTTP/2 connections are asked to end", async || {
+            two.ready().await.is_err()
+        })
+        .await;
+        // A proxy that has not heard of it yet.
+        assert_eq!(client.get(CART_80, "/").await.status, 200);
+    });
+}
+
+#[test]
+fn a_client_that_hears_of_a_service_first_waits_for_its_waypoint() {
+    run(|| async {
+        let mesh = Mesh::start().await;
+        let client = mesh.client().await;
+        let (tunnel, ()) = futures_util::future::join(client.tunnel("10.96.0.77:80"), async {
+            let late = Service {
+                addresses: vec![NetworkAddress {
+                    address: [10, 96, 0, 77].to_vec().into(),
+                    ..Default::default()
+                }],
+                ..service("late")
+            };
+            put_service(&mesh.control, &late);
+        })
+        .await;
+        assert!(tunnel.is_ok(), "{:?}", tunnel.err());
     });
 }
 
