@@ -24,6 +24,9 @@ mod tests;
 
 /// How often is drawn to find two endpoints that were not tried yet. Istio looks again as often.
 const DRAWS: usize = 6;
+/// How often is drawn at most to find one that was not tried yet: with two endpoints, of which one
+/// is dead, the dead one is never asked twice.
+const DRAWS_FOR_ANOTHER: usize = 48;
 
 /// An endpoint that was chosen.
 #[derive(Clone, Debug)]
@@ -132,7 +135,10 @@ impl Loads {
         let own = snapshot.own();
         let mut best: Option<(bool, u32, Endpoint)> = None;
         let mut fresh = 0;
-        for _ in 0..DRAWS {
+        for draws in 0..DRAWS_FOR_ANOTHER {
+            if draws >= DRAWS && (fresh > 0 || tried.is_empty()) {
+                break;
+            }
             let (endpoint, target) = balance::pick(entry, own, port, draw.unit())?;
             let endpoint = Endpoint::new(&endpoint.workload, target, Some(&entry.service), own);
             let Some(endpoint) = endpoint else { continue };
