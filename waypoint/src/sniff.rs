@@ -93,7 +93,8 @@ fn is_request_line(line: &[u8]) -> bool {
     let mut parts = line.split(|byte| *byte == b' ');
     let (method, target, version) = (parts.next(), parts.next(), parts.next());
     is_method(method.unwrap_or_default())
-        && target.is_some_and(|target| !target.is_empty())
+        && target
+            .is_some_and(|target| !target.is_empty() && target.iter().all(u8::is_ascii_graphic))
         && matches!(version, Some(b"HTTP/1.0" | b"HTTP/1.1"))
         && parts.next().is_none()
 }

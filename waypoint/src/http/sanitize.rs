@@ -194,7 +194,8 @@ pub(crate) fn target(
     }
     let path = normalize(target.path(), normalization)
         .map_err(|error| Error::caused(Kind::BadRequest("the path is malformed"), error))?;
-    if path == target.path() {
+    // Of `http://host?query` the path is said to be `/`, and yet the text has none.
+    if path == target.path() && target.as_str().starts_with('/') {
         return Ok(target.clone());
     }
     let text = match target.query() {

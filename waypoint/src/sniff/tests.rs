@@ -38,6 +38,20 @@ fn recognises_protocols_by_their_first_line() {
 }
 
 #[test]
+fn how_a_stream_is_cut_does_not_decide_what_it_is() {
+    for line in [
+        &b"GET / HTTP/1.1\r\n"[..],
+        b"GET /\xff HTTP/1.1\r\n",
+        b"GET /\t HTTP/1.1\r\n",
+        b"GET /\r HTTP/1.1\r\n",
+        b"GET /\n HTTP/1.1\r\n",
+    ] {
+        let first = (0..=line.len()).find_map(|end| classify(&line[..end]));
+        assert_eq!(first, classify(line), "{:?}", String::from_utf8_lossy(line));
+    }
+}
+
+#[test]
 fn of_declared_http_only_the_version_is_open() {
     assert_eq!(version(b"PR"), None);
     assert_eq!(version(PREFACE), Some(Protocol::Http2));

@@ -101,6 +101,18 @@ fn paths_are_normalised_and_queries_are_not() {
 }
 
 #[test]
+fn a_target_begins_with_a_slash_also_where_the_client_left_it_out() {
+    for (target, clean) in [
+        ("http://a?x=1", "/?x=1"),
+        ("http://a", "/"),
+        ("http://a/?x=1", "/?x=1"),
+    ] {
+        let head = http1(target, &[("host", "a")]).unwrap();
+        assert_eq!(head.target.as_str(), clean, "{target}");
+    }
+}
+
+#[test]
 fn only_options_may_ask_for_the_server_itself() {
     let star = |method| clean(method, "*", Version::HTTP_11, &[("host", "a")]);
     assert_eq!(star("OPTIONS").unwrap().target, "*");
