@@ -15,6 +15,11 @@ mod tests;
 /// The trust domain a mesh has unless told otherwise.
 pub const DEFAULT_TRUST_DOMAIN: &str = "cluster.local";
 
+/// Longest SPIFFE ID (SPIFFE-ID standard §2.3).
+const MAX_LEN: usize = 2048;
+/// Longest trust domain (SPIFFE-ID standard §2.1).
+const MAX_TRUST_DOMAIN: usize = 255;
+
 /// A validated SPIFFE ID. Cloning shares the text.
 ///
 /// An identity outside the mesh's `/ns/…/sa/…` form is valid and authenticates its bearer, but it
@@ -88,7 +93,19 @@ impl FromStr for SpiffeId {
             text: text.into(),
             reason: reason.into(),
         };
+        if text.len() > MAX_LEN {
+            // Not repeated: whoever sends this wants it in a log.
+            return Err(InvalidSpiffeId {
+                text: "…".into(),
+                reason: format!("it is longer than {MAX_LEN} bytes").into(),
+            });
+        }
         let id = spiffe::SpiffeId::new(text).map_err(|error| invalid(error.to_string()))?;
+        if id.trust_domain().as_str().len() > MAX_TRUST_DOMAIN {
+            return Err(invalid(format!(
+                "its trust domain is longer than {MAX_TRUST_DOMAIN} bytes"
+            )));
+        }
         let mut segments = id.path().split('/');
         let workload = match (
             segments.next(),

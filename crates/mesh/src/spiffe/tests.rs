@@ -66,3 +66,15 @@ fn the_error_shows_the_text() {
         "{error}"
     );
 }
+
+#[test]
+fn neither_an_identity_nor_a_trust_domain_is_longer_than_the_standard_allows() {
+    let identity = |domain: usize, path: usize| {
+        let text = format!("spiffe://{}/{}", "d".repeat(domain), "p".repeat(path));
+        text.parse::<SpiffeId>()
+    };
+    // Nine bytes of scheme, one of the slash.
+    assert!(identity(255, 2048 - 255 - 10).is_ok());
+    assert!(identity(255, 2048 - 255 - 9).is_err());
+    assert!(identity(256, 1).is_err());
+}
