@@ -480,17 +480,21 @@ fn is_power_of_ten(mut n: u64) -> bool {
 pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
     let cut = bytes.get(..limit).unwrap_or(bytes);
     let text = String::from_utf8_lossy(cut);
-    if !text.contains(char::is_control) {
-        return text.into_owned();
-    }
-    let mut clean = String::with_capacity(text.len());
-    for c in text.trim_end_matches('\n').chars() {
-        match c {
-            '\t' => clean.push(' '),
-            c if c.is_control() => clean.extend(c.escape_default()),
-            c => clean.push(c),
+    let mut clean = if text.contains(char::is_control) {
+        let mut clean = String::with_capacity(text.len());
+        for c in text.trim_end_matches('\n').chars() {
+            match c {
+                '\t' => clean.push(' '),
+                c if c.is_control() => clean.extend(c.escape_default()),
+                c => clean.push(c),
+            }
         }
-    }
+        clean
+    } else {
+        text.into_owned()
+    };
+    // What stands for a byte may be longer than it.
+    clean.truncate(clean.floor_char_boundary(limit));
     clean
 }
 

@@ -81,6 +81,14 @@ fn no_line_of_a_guest_can_pass_for_another() {
 }
 
 #[test]
+fn a_line_of_a_guest_is_bounded_as_it_is_written() {
+    for bytes in [&b"\x01"[..], b"\xff", b"\xc3\xa9", b"a"] {
+        let line = printable(&bytes.repeat(100), 99);
+        assert!((90..=99).contains(&line.len()), "{bytes:?}: {}", line.len());
+    }
+}
+
+#[test]
 fn remarks_come_at_powers_of_ten() {
     let logged: Vec<u64> = (0..2000).filter(|n| is_power_of_ten(*n)).collect();
     assert_eq!(logged, [1, 10, 100, 1000]);
