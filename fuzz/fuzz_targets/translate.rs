@@ -35,7 +35,7 @@ fn understood<T>(name: &str, converted: Result<T, convert::Rejected>) {
 
 fuzz_target!(|text: &str| {
     let documents = || yaml::parse(&Arc::from("f.yaml"), text).documents;
-    if documents().len() > 40 {
+    if documents().len() > 8 {
         return;
     }
     let mut store = Store::new(Timestamp::UNIX_EPOCH);
