@@ -248,7 +248,7 @@ impl Up<'_> {
         let told = findings(runner, &api).await.unwrap_or_default();
         self.tell_findings(&told);
         let next = if is_sample {
-            format!("\n{}", shop::next(self.mesh))
+            format!("\n{}", shop::next(&own_name(), self.mesh))
         } else {
             String::new()
         };
@@ -320,6 +320,23 @@ impl Up<'_> {
             "mesh {} is not ready after {waited} s, missing:\n  {list}{next}",
             self.mesh
         )));
+    }
+}
+
+/// How people call this program: by its name where that leads here, else by its whole path.
+fn own_name() -> String {
+    let Ok(own) = std::env::current_exe() else {
+        return "cairn".to_owned();
+    };
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .map(|folder| folder.join("cairn"))
+        .find(|program| program.exists());
+    let is_own = found.is_some_and(|found| fs::canonicalize(found).is_ok_and(|it| it == own));
+    if is_own {
+        "cairn".to_owned()
+    } else {
+        own.display().to_string()
     }
 }
 

@@ -13,12 +13,13 @@ const ADD_HEADER: &[u8] = include_bytes!("../../../filters/prebuilt/add-header.w
 /// Where [`MANIFESTS`] leaves room for the filter's path.
 const FILTER_PATH: &str = "/run/cairn/default/sample/add-header.wasm";
 
-/// What to try once the shop of a mesh is up, and what comes of it.
-pub fn next(mesh: &MeshName) -> String {
+/// What to try once the shop of a mesh is up, and what comes of it; `cairn` is how this program is
+/// called.
+pub fn next(cairn: &str, mesh: &MeshName) -> String {
     let cairn = if mesh.is_default() {
-        "cairn".to_owned()
+        cairn.to_owned()
     } else {
-        format!("cairn --mesh {mesh}")
+        format!("{cairn} --mesh {mesh}")
     };
     let tries = TRIES.map(|(command, outcome)| format!("  {cairn} {command:<84} {outcome}"));
     let more = ["get httproutes -o yaml", "status", "logs waypoint", "down"];
