@@ -15,7 +15,7 @@ pub(crate) mod wording;
 
 pub(crate) use policy::{authorization_policy, peer_authentication, wasm_plugin};
 pub(crate) use route::route;
-pub(crate) use service::{pod, service};
+pub(crate) use service::{namespace, pod, service};
 pub(crate) use wording::Words;
 
 use serde_json::Value;

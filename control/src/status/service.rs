@@ -61,6 +61,15 @@ pub(crate) fn pod(object: &Object, binding: &Binding<'_>) -> Vec<Note> {
     }
 }
 
+/// Judges a namespace, which gets no condition: its status is not ours.
+pub(crate) fn namespace(object: &Object, refusal: Option<&Refusal>) -> Vec<Note> {
+    let words = refusal.map(|refusal| wording::refusal(refusal, &object.key.name));
+    words
+        .and_then(|words| own_note(object, words))
+        .into_iter()
+        .collect()
+}
+
 /// A warning belongs to whoever wrote the label: an object that inherits says it in its condition.
 fn own_note(object: &Object, words: super::Words) -> Option<Note> {
     let field = format!("metadata.labels[{}]", names::USE_WAYPOINT);

@@ -113,6 +113,25 @@ pub(crate) fn bind<'a>(view: &View<'a>, object: &Object, traffic: Traffic) -> Bi
     }
 }
 
+/// Why the objects of a namespace cannot have the waypoint that it names for them all.
+pub(crate) fn refused_to_namespace(view: &View<'_>, namespace: &Object) -> Option<Refusal> {
+    let name = namespace
+        .label(names::USE_WAYPOINT)
+        .filter(|name| *name != names::NONE)?;
+    let holder = namespace
+        .label(names::USE_WAYPOINT_NAMESPACE)
+        .unwrap_or(&namespace.key.name);
+    let name = WaypointName::new(holder, name);
+    let Some(waypoint) = view.waypoint(&name.namespace, &name.name) else {
+        return Some(Refusal::Missing(name));
+    };
+    if waypoint.address.is_none() {
+        return Some(Refusal::NotReady(name));
+    }
+    let admits = waypoint.admits(&namespace.key.name, Some(&namespace.labels));
+    (!admits).then_some(Refusal::Denied(name))
+}
+
 /// Labels that name a waypoint.
 struct LabelPair {
     name: &'static str,

@@ -13,7 +13,7 @@ use proto::security::Authorization;
 use proto::workload::{Address, Workload, address};
 use serde_json::Value;
 
-use super::binding::bind;
+use super::binding::{bind, refused_to_namespace};
 use super::gateway::{PARAMETERS, Role, front, is_managed, parameters, role};
 use super::resources::Resources;
 use super::view::View;
@@ -21,8 +21,8 @@ use super::waypoint::Traffic;
 use super::{authz, peer, plugin, remote, route, service, target, workload};
 use crate::deploy;
 use crate::index::{
-    AUTHORIZATION_POLICY, ENDPOINT_SLICE, GATEWAY, GATEWAY_CLASS, PEER_AUTHENTICATION, POD,
-    SERVICE, WASM_PLUGIN,
+    AUTHORIZATION_POLICY, ENDPOINT_SLICE, GATEWAY, GATEWAY_CLASS, NAMESPACE, PEER_AUTHENTICATION,
+    POD, SERVICE, WASM_PLUGIN,
 };
 use crate::kinds::authorization::AuthorizationPolicy;
 use crate::kinds::peer_authentication::PeerAuthentication;
@@ -66,6 +66,7 @@ impl Output {
 /// Whether anything, and be it a warning, follows from objects of a kind.
 pub(crate) fn is_translated(kind: &Kind) -> bool {
     const KINDS: &[Kind] = &[
+        NAMESPACE,
         POD,
         ENDPOINT_SLICE,
         SERVICE,
@@ -104,6 +105,9 @@ pub(crate) fn translate(view: &View<'_>, object: &Object) -> Output {
         output.judge(status::peer_authentication(view, object, &found.spec));
     } else if let Some(found) = object.decoded::<WasmPlugin>() {
         wasm_plugin(view, object, found, &mut output);
+    } else if object.key.kind == NAMESPACE {
+        let refusal = refused_to_namespace(view, object);
+        output.notes = status::namespace(object, refusal.as_ref());
     } else if let Some(resolved) = route::resolve(view, object) {
         for (waypoint, routes) in route::convert(object, &resolved) {
             output
