@@ -4,15 +4,20 @@
 //! follows; a [`Handler`] turns bytes into state. What the client holds survives the stream, so
 //! that after a reconnect only differences travel, and survives the server: while it is away the
 //! last good resources stay in force.
+//!
+//! What becomes of a resource may be known only after its response was answered. [`Refusals`] says
+//! so later, and takes it back.
 
 mod backoff;
 mod decode;
 mod driver;
+mod late;
 mod subscriptions;
 
 pub use backoff::{Backoff, Jitter, system_jitter};
 pub use decode::{Decoded, decode};
 pub use driver::{Client, Observer, Termination, Transport};
+pub use late::Refusals;
 pub use subscriptions::{Interest, Received, Subscriptions, Watch};
 
 use bytes::Bytes;

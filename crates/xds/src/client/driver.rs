@@ -19,7 +19,11 @@ use tonic::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Backoff, BoxError, Handler, Jitter, Rejected, Subscriptions, backoff::CAP};
+use super::{
+    Backoff, BoxError, Handler, Jitter, Refusals, Rejected, Subscriptions,
+    backoff::CAP,
+    late::{self, Verdict},
+};
 use crate::{Request, Response};
 
 #[cfg(test)]
@@ -71,7 +75,7 @@ pub trait Observer: Send + Sync {
     fn connected(&self) {}
     /// A response came; `bytes` is its encoded size.
     fn received(&self, _type_url: &str, _bytes: usize) {}
-    /// A resource of a response could not be used.
+    /// A resource of a response could not be used, as is known now or turned out later.
     fn rejected(&self, _type_url: &str, _rejected: &Rejected) {}
     /// A stream ended, or could not be opened.
     fn terminated(&self, _why: Termination) {}
@@ -86,6 +90,8 @@ pub struct Client<T, H> {
     subscriptions: Subscriptions,
     observer: Arc<dyn Observer>,
     backoff: Backoff,
+    refusals: Refusals,
+    late: mpsc::UnboundedReceiver<Verdict>,
     ready: watch::Sender<bool>,
     connected: watch::Sender<bool>,
 }
@@ -100,12 +106,15 @@ struct Ending {
 impl<T: Transport, H: Handler> Client<T, H> {
     /// Prepares a client; [`Self::run`] starts it.
     pub fn new(transport: T, subscriptions: Subscriptions, handler: H, jitter: Jitter) -> Self {
+        let (refusals, late) = late::channel();
         Self {
             transport,
             handler,
             subscriptions,
             observer: Arc::new(()),
             backoff: Backoff::new(jitter),
+            refusals,
+            late,
             ready: watch::Sender::new(false),
             connected: watch::Sender::new(false),
         }
@@ -116,6 +125,11 @@ impl<T: Transport, H: Handler> Client<T, H> {
     pub fn observed_by(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = observer;
         self
+    }
+
+    /// Says later what became of resources.
+    pub fn refusals(&self) -> Refusals {
+        self.refusals.clone()
     }
 
     /// Becomes true, for good, once the first response of every type was applied.
@@ -171,39 +185,64 @@ impl<T: Transport, H: Handler> Client<T, H> {
         self.observer.connected();
 
         let mut productive = false;
-        loop {
-            let response = match responses.message().await {
-                Ok(Some(response)) => response,
-                Ok(None) => {
-                    return Ending {
-                        productive,
-                        ..Ending::new(Termination::Complete, None)
-                    };
-                }
-                Err(status) => {
-                    return Ending {
-                        productive,
-                        ..Ending::broken(status)
-                    };
+        let ending = loop {
+            let due = tokio::select! {
+                response = responses.message() => match response {
+                    Ok(Some(response)) => {
+                        productive = true;
+                        self.receive(response)
+                    }
+                    Ok(None) => break Ending::new(Termination::Complete, None),
+                    Err(status) => break Ending::broken(status),
+                },
+                Some(verdict) = self.late.recv() => {
+                    self.reconsider(verdict);
+                    None
                 }
             };
-            productive = true;
-            if let Some(reply) = self.receive(response)
-                && replies.send(reply).await.is_err()
-            {
-                // The connection no longer takes requests; its end is read above.
-                debug!("reply not sent, the stream is ending");
+            for reply in due.into_iter().chain(self.subscriptions.afterthoughts()) {
+                if replies.send(reply).await.is_err() {
+                    // The connection no longer takes requests; its end is read above.
+                    debug!("reply not sent, the stream is ending");
+                }
+            }
+        };
+        Ending {
+            productive,
+            ..ending
+        }
+    }
+
+    fn reconsider(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Accepted { type_url, name } => {
+                if self.subscriptions.accept(&type_url, &name) {
+                    info!(%type_url, %name, "resource accepted after all");
+                }
+            }
+            Verdict::Refused { type_url, rejected } => {
+                if self.subscriptions.refuse(&type_url, &rejected) {
+                    self.tell_of(&type_url, &rejected);
+                }
             }
         }
+    }
+
+    fn tell_of(&self, type_url: &str, rejected: &Rejected) {
+        warn!(%type_url, name = %rejected.name, reason = %rejected.reason, "resource rejected");
+        self.observer.rejected(type_url, rejected);
     }
 
     fn receive(&mut self, response: Response) -> Option<Request> {
         let type_url = response.type_url.clone();
         self.observer.received(&type_url, response.encoded_len());
+        // What was said before this response is about what was held before it.
+        while let Ok(verdict) = self.late.try_recv() {
+            self.reconsider(verdict);
+        }
         let received = self.subscriptions.receive(response, &mut self.handler)?;
         for rejected in &received.rejected {
-            warn!(%type_url, name = %rejected.name, reason = %rejected.reason, "resource rejected");
-            self.observer.rejected(&type_url, rejected);
+            self.tell_of(&type_url, rejected);
         }
         debug!(%type_url, applied = received.applied, rejected = received.rejected.len(), "response applied");
         if self.subscriptions.is_ready() {

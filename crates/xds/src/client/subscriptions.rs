@@ -78,6 +78,12 @@ struct Subscription {
     held: BTreeMap<String, String>,
     /// A response was applied, on this stream or an earlier one.
     applied: bool,
+    /// Reasons by name: resources that were applied, and refused later.
+    late: BTreeMap<String, String>,
+    /// Nonce of the response that was answered last on this stream.
+    answered: Option<String>,
+    /// This stream's server has not heard yet what `late` is now.
+    untold: bool,
 }
 
 /// What became of one response.
@@ -146,11 +152,52 @@ impl Subscriptions {
         }
         subscription.pending.remove(key);
         subscription.held.remove(key);
+        subscription.late.remove(key);
         Some(Request {
             type_url: type_url.to_owned(),
             resource_names_unsubscribe: vec![key.to_owned()],
             ..Request::default()
         })
+    }
+
+    /// Refuses a resource that was applied; returns whether that is news to
+    /// [`Self::afterthoughts`]. One that is not held (any more) is not spoken of.
+    ///
+    /// It stays refused, on later streams too, until it is accepted, replaced or removed. It is
+    /// still held: what the server would send again is what is refused already.
+    pub fn refuse(&mut self, type_url: &str, rejected: &Rejected) -> bool {
+        let Rejected { name, reason } = rejected;
+        let held = |found: &&mut Subscription| found.held.contains_key(name);
+        let Some(subscription) = self.find(type_url).filter(held) else {
+            return false;
+        };
+        let known = subscription.late.insert(name.clone(), reason.clone());
+        let is_news = known.as_ref() != Some(reason);
+        subscription.untold |= is_news;
+        is_news
+    }
+
+    /// Takes [`Self::refuse`] back; returns whether that is news.
+    pub fn accept(&mut self, type_url: &str, name: &str) -> bool {
+        let Some(subscription) = self.find(type_url) else {
+            return false;
+        };
+        let is_news = subscription.late.remove(name).is_some();
+        subscription.untold |= is_news;
+        is_news
+    }
+
+    /// What the server must hear of resources that were refused, or accepted again, after the
+    /// response that brought them was answered: for each type, one more answer to the response
+    /// that was answered last. It names every resource that is refused like that; a type without
+    /// any is acknowledged once more.
+    ///
+    /// Servers that know nothing of this tolerate it: istiod logs any `error_detail`, whatever its
+    /// nonce, and otherwise ignores a request that changes no subscription (istio/istio
+    /// `pilot/pkg/xds/delta.go`, `shouldRespondDelta`).
+    pub fn afterthoughts(&mut self) -> Vec<Request> {
+        let types = self.types.iter_mut();
+        types.filter_map(Subscription::afterthought).collect()
     }
 
     /// Whether the server still owes an answer for this name.
@@ -189,6 +236,9 @@ impl Subscription {
             pending: BTreeSet::new(),
             held: BTreeMap::new(),
             applied: false,
+            late: BTreeMap::new(),
+            answered: None,
+            untold: false,
         }
     }
 
@@ -206,6 +256,9 @@ impl Subscription {
             unsubscribe.push(WILDCARD.to_owned());
             self.pending.clone_from(&self.keys);
         }
+        // There is nothing to answer yet, and this server has heard nothing.
+        self.answered = None;
+        self.untold = !self.late.is_empty();
         Request {
             type_url: self.watch.type_url.clone(),
             node: Some(node.clone()),
@@ -235,6 +288,7 @@ impl Subscription {
 
         for name in &removed_resources {
             self.held.remove(name);
+            self.late.remove(name);
         }
         let updates: Vec<_> = removed_resources
             .into_iter()
@@ -246,10 +300,16 @@ impl Subscription {
         let applied = offered.saturating_sub(refused.len());
 
         rejected.extend(refused);
+        // Another version has not been refused later yet.
+        let sent = versions.iter().map(|(name, _)| name);
+        for name in sent.chain(rejected.iter().map(|r| &r.name)) {
+            self.late.remove(name);
+        }
         self.hold(versions, &rejected);
         self.applied = true;
+        self.answered = Some(nonce.clone());
         Received {
-            reply: self.reply(nonce, &rejected),
+            reply: self.reply(nonce, rejected.iter().map(|r| (&r.name, &r.reason))),
             applied,
             rejected,
         }
@@ -282,10 +342,23 @@ impl Subscription {
         self.held.extend(applied);
     }
 
-    fn reply(&self, response_nonce: String, rejected: &[Rejected]) -> Request {
+    fn afterthought(&mut self) -> Option<Request> {
+        if !self.untold {
+            return None;
+        }
+        let nonce = self.answered.clone()?;
+        self.untold = false;
+        Some(self.reply(nonce, &self.late))
+    }
+
+    fn reply<'r>(
+        &self,
+        response_nonce: String,
+        rejected: impl IntoIterator<Item = (&'r String, &'r String)>,
+    ) -> Request {
         let reasons: Vec<_> = rejected
-            .iter()
-            .map(|r| format!("{}: {}", r.name, r.reason))
+            .into_iter()
+            .map(|(name, reason)| format!("{name}: {reason}"))
             .collect();
         Request {
             type_url: self.watch.type_url.clone(),

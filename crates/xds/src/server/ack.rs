@@ -1,7 +1,9 @@
-//! What clients answered: which version of what they hold, and what they refused.
+//! What clients answered: which version of what they hold, and what they refused, at once or
+//! later.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::Arc,
 };
 
@@ -23,7 +25,7 @@ pub struct Rejection {
     pub reason: String,
 }
 
-/// A client's ACK or NACK of one response.
+/// A client's ACK or NACK of one response, or what it thinks of it by now.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Answer {
     /// The type of the response.
@@ -43,6 +45,8 @@ pub struct Holding {
     generation: Option<u64>,
     entries: OrdMap<Arc<str>, Arc<Entry>>,
     rejected: BTreeMap<Arc<str>, Rejection>,
+    /// What was acknowledged first and turned out to be unusable.
+    late: BTreeMap<Arc<str>, Rejection>,
 }
 
 impl Holding {
@@ -55,9 +59,14 @@ impl Holding {
 
     /// The version the client uses; `None` if it has none, or rejected the newest it was sent.
     pub fn version(&self, name: &str) -> Option<Version> {
-        if self.rejected.contains_key(name) {
+        if self.rejected.contains_key(name) || self.late.contains_key(name) {
             return None;
         }
+        self.acknowledged(name)
+    }
+
+    /// The version the client has acknowledged, whatever it thinks of it by now.
+    pub(super) fn acknowledged(&self, name: &str) -> Option<Version> {
         self.entries.get(name).map(|entry| entry.version())
     }
 
@@ -77,7 +86,39 @@ impl Holding {
 
     /// Resources whose newest version the client refused.
     pub fn rejected(&self) -> impl Iterator<Item = &Rejection> {
-        self.rejected.values()
+        let older = |late: &&Rejection| !self.rejected.contains_key(&late.name);
+        self.rejected
+            .values()
+            .chain(self.late.values().filter(older))
+    }
+
+    /// Takes over what a client thinks by now of what it has acknowledged: it refuses these, and
+    /// nothing else. Returns what is new in that.
+    pub(super) fn reconsider(
+        &mut self,
+        type_url: &Arc<str>,
+        refused: Vec<Rejection>,
+    ) -> Option<Answer> {
+        let refused = refused.into_iter();
+        let late = refused.map(|rejection| (Arc::clone(&rejection.name), rejection));
+        let before = mem::replace(&mut self.late, late.collect());
+        let rejected: Vec<_> = self
+            .late
+            .values()
+            .filter(|now| before.get(&now.name) != Some(*now))
+            .cloned()
+            .collect();
+        let acked: Vec<_> = before
+            .into_values()
+            .filter(|then| !self.late.contains_key(&then.name))
+            .map(|then| (then.name, then.version))
+            .collect();
+        (!rejected.is_empty() || !acked.is_empty()).then(|| Answer {
+            type_url: Arc::clone(type_url),
+            acked,
+            removed: Vec::new(),
+            rejected,
+        })
     }
 
     /// Answers may overtake each other: an older one changes nothing.
@@ -120,6 +161,7 @@ impl Batch {
         let refused: BTreeSet<_> = rejected.iter().map(|r| Arc::clone(&r.name)).collect();
         let mut acked = Vec::with_capacity(self.puts.len());
         for (name, entry) in self.puts {
+            holding.late.remove(&name);
             if refused.contains(&name) {
                 continue;
             }
@@ -131,6 +173,7 @@ impl Batch {
         }
         for name in &self.removals {
             holding.rejected.remove(name);
+            holding.late.remove(name);
             if self.on_demand {
                 holding.entries.remove(name);
             }
@@ -152,34 +195,18 @@ impl Batch {
     }
 }
 
-/// Reads `name: reason` joined by `; `, knowing which names were sent.
-///
-/// Reasons may contain the separators themselves. Without any known name, as of clients that
-/// accept all or nothing, the message is about every resource of the response.
+/// Reads what a NACK says of the resources of its response. Without any known name, as of clients
+/// that accept all or nothing, the message is about all of them.
 fn rejections(message: &str, puts: &[(Arc<str>, Arc<Entry>)]) -> Vec<Rejection> {
     let sent: BTreeMap<&str, (&Arc<str>, Version)> = puts
         .iter()
         .map(|(name, entry)| (&**name, (name, entry.version())))
         .collect();
-    let mut rejections: Vec<Rejection> = Vec::new();
-    for part in message.split("; ") {
-        let named = part.match_indices(": ").find_map(|(at, separator)| {
-            let (name, rest) = part.split_at_checked(at)?;
-            Some((*sent.get(name)?, rest.strip_prefix(separator)?))
-        });
-        match (named, rejections.last_mut()) {
-            (Some(((name, version), reason)), _) => rejections.push(Rejection {
-                name: Arc::clone(name),
-                version,
-                reason: reason.to_owned(),
-            }),
-            (None, Some(previous)) => {
-                previous.reason.push_str("; ");
-                previous.reason.push_str(part);
-            }
-            (None, None) => {}
-        }
-    }
+    let known = |name: &str| {
+        sent.get(name)
+            .map(|(name, version)| (Arc::clone(name), *version))
+    };
+    let rejections = named(message, known);
     if rejections.is_empty() {
         let all = sent.into_values();
         return all
@@ -189,6 +216,35 @@ fn rejections(message: &str, puts: &[(Arc<str>, Arc<Entry>)]) -> Vec<Rejection> 
                 reason: message.to_owned(),
             })
             .collect();
+    }
+    rejections
+}
+
+/// Reads `name: reason` joined by `; `; reasons may contain the separators themselves.
+///
+/// * `known` — a name in full, and the version in question, if the message may be about it.
+pub(super) fn named(
+    message: &str,
+    known: impl Fn(&str) -> Option<(Arc<str>, Version)>,
+) -> Vec<Rejection> {
+    let mut rejections: Vec<Rejection> = Vec::new();
+    for part in message.split("; ") {
+        let named = part.match_indices(": ").find_map(|(at, separator)| {
+            let (name, rest) = part.split_at_checked(at)?;
+            Some((known(name)?, rest.strip_prefix(separator)?))
+        });
+        match (named, rejections.last_mut()) {
+            (Some(((name, version), reason)), _) => rejections.push(Rejection {
+                name,
+                version,
+                reason: reason.to_owned(),
+            }),
+            (None, Some(previous)) => {
+                previous.reason.push_str("; ");
+                previous.reason.push_str(part);
+            }
+            (None, None) => {}
+        }
     }
     rejections
 }

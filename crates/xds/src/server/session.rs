@@ -242,7 +242,8 @@ impl Session {
     }
 
     /// Notes an ACK or NACK. A nonce that is not waited for (stale, unknown, of another stream or
-    /// type) is no answer.
+    /// type) is no answer, but that of the response answered last: it says what the client thinks
+    /// by now of all that it has acknowledged.
     fn settle(&mut self, request: &Request) -> Option<Answer> {
         if request.response_nonce.is_empty() {
             return None;
@@ -250,18 +251,34 @@ impl Session {
         let known = self.unanswered.iter().find(|(number, batch)| {
             self.nonce(**number) == request.response_nonce && *batch.type_url == *request.type_url
         });
-        let Some(number) = known.map(|(number, _)| *number) else {
-            debug!(type_url = %request.type_url, nonce = %request.response_nonce, "stale nonce ignored");
-            return None;
-        };
-        let batch = self.unanswered.remove(&number)?;
-        let at = self.find(&batch.type_url)?;
-        let subscription = self.subscriptions.get_mut(at)?;
         let nack = request
             .error_detail
             .as_ref()
             .map(|error| error.message.as_str());
+        let Some(number) = known.map(|(number, _)| *number) else {
+            return self.reconsider(&request.type_url, &request.response_nonce, nack);
+        };
+        let batch = self.unanswered.remove(&number)?;
+        let at = self.find(&batch.type_url)?;
+        let subscription = self.subscriptions.get_mut(at)?;
+        subscription.answered = Some(number);
         Some(batch.settle(nack, &mut subscription.holding))
+    }
+
+    /// Notes what a client says once more of the response it answered last.
+    fn reconsider(&mut self, type_url: &str, nonce: &str, nack: Option<&str>) -> Option<Answer> {
+        let at = self.find(type_url)?;
+        let last = self.subscriptions.get(at)?.answered;
+        if last.is_none_or(|number| self.nonce(number) != nonce) {
+            debug!(type_url, nonce, "stale nonce ignored");
+            return None;
+        }
+        self.subscriptions.get_mut(at)?.reconsider(nack)
+    }
+
+    /// How many responses wait for an answer.
+    pub(super) fn n_unanswered(&self) -> usize {
+        self.unanswered.len()
     }
 
     fn nonce(&self, number: u64) -> String {

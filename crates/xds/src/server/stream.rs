@@ -155,6 +155,7 @@ impl<E: Embedder> Conversation<E> {
 
     fn request(&mut self, request: Request) -> Result<(), Status> {
         let (embedder, peer) = (&self.shared.embedder, &self.peer);
+        let waiting = self.session.n_unanswered();
         let answer = self
             .session
             .request(request, |type_url, node| {
@@ -171,7 +172,11 @@ impl<E: Embedder> Conversation<E> {
                 let (name, reason) = (&*rejection.name, rejection.reason.as_str());
                 warn!(peer = ?self.peer, type_url = %answer.type_url, name, reason, "resource rejected");
             }
-            self.patience = (!self.session.is_settled()).then(|| Instant::now() + PATIENCE);
+            if self.session.is_settled() {
+                self.patience = None;
+            } else if self.session.n_unanswered() < waiting {
+                self.patience = Some(Instant::now() + PATIENCE);
+            }
             self.ticket.show(&self.session);
             self.shared.embedder.answered(&self.peer, &answer);
         }

@@ -9,8 +9,8 @@ use std::{
 use imbl::ordmap::DiffItem;
 
 use super::{
-    ack::Holding,
-    catalog::{Catalog, Entry, Resources},
+    ack::{self, Answer, Holding},
+    catalog::{Catalog, Entry, Resources, Version},
 };
 use crate::Request;
 
@@ -37,6 +37,8 @@ pub(super) struct Subscription {
     pub(super) rank: usize,
     pub(super) catalog: Option<Arc<Catalog>>,
     pub(super) holding: Holding,
+    /// Number of the response that was answered last.
+    pub(super) answered: Option<u64>,
     wildcard: bool,
     /// Names and aliases the client asked for one by one.
     keys: BTreeSet<Arc<str>>,
@@ -68,6 +70,7 @@ impl Subscription {
             rank,
             holding: Holding::of(catalog.clone()),
             catalog,
+            answered: None,
             wildcard: request.resource_names_subscribe.is_empty(),
             keys: BTreeSet::new(),
             followed: BTreeSet::new(),
@@ -123,6 +126,26 @@ impl Subscription {
     /// Whether the client wants only what it asks for.
     pub(super) fn is_on_demand(&self) -> bool {
         !self.wildcard
+    }
+
+    /// Notes what the client thinks by now of what it has acknowledged.
+    pub(super) fn reconsider(&mut self, nack: Option<&str>) -> Option<Answer> {
+        let known = |name: &str| Some((name.into(), self.version(name)?));
+        let refused = nack.map(|message| ack::named(message, known));
+        let refused = refused.unwrap_or_default();
+        self.holding.reconsider(&self.type_url, refused)
+    }
+
+    /// The version of a resource that the client has: it acknowledged it, or brought it along and
+    /// it is what would be sent.
+    fn version(&self, name: &str) -> Option<Version> {
+        let told = || match &self.told {
+            Told::Once(now) if self.wildcard || self.followed.contains(name) => {
+                now.get(name).map(|entry| entry.version())
+            }
+            Told::Once(_) | Told::Nothing(_) => None,
+        };
+        self.holding.acknowledged(name).or_else(told)
     }
 
     /// How many names the client made this remember.

@@ -7,6 +7,8 @@ mod convergence;
 #[cfg(test)]
 mod delivery;
 #[cfg(test)]
+mod late;
+#[cfg(test)]
 mod reconnect;
 #[cfg(test)]
 mod wire;

@@ -32,9 +32,10 @@ use tower::service_fn;
 use xds::{
     Request, Response,
     client::{
-        BoxError, Client, Observer, Rejected, Subscriptions, Termination, Transport, Update, Watch,
+        BoxError, Client, Observer, Refusals, Rejected, Subscriptions, Termination, Transport,
+        Update, Watch,
     },
-    server::{Answer, Catalog, Connected, Embedder, Entry, Grant, Limits, Server},
+    server::{Answer, Catalog, Connected, Embedder, Entry, Grant, Holding, Limits, Server},
 };
 
 pub(crate) const ADDRESS: &str = "type.googleapis.com/test.Address";
@@ -212,11 +213,12 @@ impl World {
             Box::new(|| 1.0),
         )
         .observed_by(Arc::new(proxy.clone()));
-        let (ready, connected) = (client.ready(), client.connected());
+        let (ready, connected, refusals) = (client.ready(), client.connected(), client.refusals());
         let task = self.tasks.spawn(async move { client.run().await });
         Proxy {
             ready: Some(ready),
             connected: Some(connected),
+            refusals: Some(refusals),
             task: Some(task),
             ..proxy
         }
@@ -241,6 +243,20 @@ impl World {
             requests,
             responses,
         }
+    }
+
+    /// What the only client refuses by now, `name=content: reason`, of contents 0 to 9.
+    pub(crate) fn refused(&self, type_url: &str) -> Vec<String> {
+        let version = |content: u8| Entry::new(content.to_string().into_bytes()).version();
+        let clients = self.server.clients();
+        let holding = clients.first().and_then(|c| c.holdings.get(type_url));
+        let rejected = holding.into_iter().flat_map(Holding::rejected);
+        let words = rejected.map(|refused| {
+            let content = (0..10).find(|content| version(*content) == refused.version);
+            let content = content.expect("a content of these tests");
+            format!("{}={content}: {}", refused.name, refused.reason)
+        });
+        words.collect()
     }
 
     /// Waits until every client has answered all that is published.
@@ -323,6 +339,7 @@ pub(crate) struct Proxy {
     terminations: Arc<Mutex<Vec<Termination>>>,
     ready: Option<tokio::sync::watch::Receiver<bool>>,
     connected: Option<tokio::sync::watch::Receiver<bool>>,
+    refusals: Option<Refusals>,
     task: Option<AbortHandle>,
 }
 
@@ -376,6 +393,11 @@ impl Proxy {
     /// Why streams ended, so far.
     pub(crate) fn terminations(&self) -> Vec<Termination> {
         self.terminations.lock().clone()
+    }
+
+    /// What was applied and turns out to be unusable, or usable after all.
+    pub(crate) fn refusals(&self) -> &Refusals {
+        self.refusals.as_ref().expect("the client was started")
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -344,3 +344,81 @@ proptest::proptest! {
         proptest::prop_assert_eq!(received.map(|r| r.reply.response_nonce), Some(nonce));
     }
 }
+
+/// What is left to say, as [`feed`] shows replies.
+fn afterthoughts(client: &mut Subscriptions) -> Vec<String> {
+    let requests = client.afterthoughts().into_iter();
+    let words = requests.map(|request| match request.error_detail {
+        None => request.response_nonce,
+        Some(error) => format!("{}! {}", request.response_nonce, error.message),
+    });
+    words.collect()
+}
+
+fn refuse(client: &mut Subscriptions, name: &str, reason: &str) -> bool {
+    let (name, reason) = (name.to_owned(), reason.to_owned());
+    client.refuse(ADDRESS, &Rejected { name, reason })
+}
+
+#[test]
+fn what_is_refused_late_is_told_once_with_the_nonce_answered_last() {
+    let mut client = wildcard();
+    client.open();
+    let first = response("n1", vec![sent("a", "1", "A"), sent("b", "1", "B")], &[]);
+    feed(&mut client, vec![first]);
+    assert!(afterthoughts(&mut client).is_empty());
+    assert!(refuse(&mut client, "a", "no"));
+    assert!(!refuse(&mut client, "a", "no"), "known");
+    assert_eq!(afterthoughts(&mut client), ["n1! a: no"]);
+    assert!(afterthoughts(&mut client).is_empty());
+
+    feed(&mut client, vec![response("n2", vec![], &[])]);
+    assert!(afterthoughts(&mut client).is_empty(), "known to the server");
+    assert!(refuse(&mut client, "b", "nor this"));
+    assert_eq!(afterthoughts(&mut client), ["n2! a: no; b: nor this"]);
+    assert!(client.accept(ADDRESS, "a"));
+    assert!(!client.accept(ADDRESS, "a"));
+    assert_eq!(afterthoughts(&mut client), ["n2! b: nor this"]);
+    assert!(client.accept(ADDRESS, "b"));
+    assert_eq!(afterthoughts(&mut client), ["n2"], "all is well");
+}
+
+#[test]
+fn what_is_refused_late_is_held_and_told_again_on_the_next_stream() {
+    let mut client = wildcard();
+    client.open();
+    feed(
+        &mut client,
+        vec![response("n1", vec![sent("a", "1", "A")], &[])],
+    );
+    refuse(&mut client, "a", "no");
+    afterthoughts(&mut client);
+    let held = client.open().remove(0).initial_resource_versions;
+    assert_eq!(held.get("a").map(String::as_str), Some("1"));
+    assert!(
+        afterthoughts(&mut client).is_empty(),
+        "there is no answer to come back to yet"
+    );
+    feed(&mut client, vec![response("m1", vec![], &[])]);
+    assert_eq!(afterthoughts(&mut client), ["m1! a: no"]);
+}
+
+#[test]
+fn only_what_is_held_can_be_refused_late_and_only_until_it_changes() {
+    let mut client = wildcard();
+    client.open();
+    let three = ["a", "b", "c"].map(|name| sent(name, "1", "x"));
+    feed(&mut client, vec![response("n1", three.into(), &[])]);
+    for name in ["a", "b", "c"] {
+        assert!(refuse(&mut client, name, "no"));
+    }
+    assert!(!refuse(&mut client, "d", "no"), "not held");
+    assert!(!client.accept(POLICY, "a"), "of another type");
+    afterthoughts(&mut client);
+    let second = vec![sent("a", "2", "y"), sent("b", "2", "bad")];
+    let (replies, _) = feed(&mut client, vec![response("n2", second, &["c"])]);
+    assert_eq!(replies, ["n2! b: is bad"]);
+    client.open();
+    feed(&mut client, vec![response("m1", vec![], &[])]);
+    assert!(afterthoughts(&mut client).is_empty());
+}

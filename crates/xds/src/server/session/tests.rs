@@ -4,6 +4,7 @@ use proto::google::rpc::Status;
 use super::*;
 use crate::server::Snapshot;
 
+mod late;
 mod on_demand;
 mod order;
 
