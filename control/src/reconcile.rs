@@ -20,6 +20,25 @@ const SECTION: &str = "translation";
 /// A resource at a proxy that could not use it: proxy, type, name.
 type Refused = (String, String, String);
 
+/// Why, and as of which publication.
+#[derive(Debug, Eq, PartialEq)]
+struct Refusal {
+    reason: String,
+    generation: Option<u64>,
+    is_current: bool,
+}
+
+impl Refusal {
+    /// Whether the translation must hear of it. It forgets what was refused when it makes another
+    /// version, so it is told again after each publication, once that was answered.
+    fn is_news(&self, before: Option<&Self>) -> bool {
+        before.is_none_or(|before| {
+            before.reason != self.reason
+                || (self.is_current && before.generation != self.generation)
+        })
+    }
+}
+
 /// What follows from the objects, kept up to date.
 pub(crate) struct Reconciler {
     pub(crate) handle: Handle,
@@ -104,13 +123,17 @@ impl Reconciler {
     }
 
     /// Takes note of what proxies refuse, and of what they no longer do.
-    async fn hear(&mut self, before: &BTreeMap<Refused, String>, now: &BTreeMap<Refused, String>) {
+    async fn hear(
+        &mut self,
+        before: &BTreeMap<Refused, Refusal>,
+        now: &BTreeMap<Refused, Refusal>,
+    ) {
         let view = self.handle.objects();
         let new = now
             .iter()
-            .filter(|(at, reason)| before.get(*at) != Some(*reason));
+            .filter(|(at, refusal)| refusal.is_news(before.get(*at)));
         let new: Vec<_> = new
-            .map(|(at, reason)| (at, Some(reason.as_str())))
+            .map(|(at, refusal)| (at, Some(refusal.reason.as_str())))
             .collect();
         let over = before
             .keys()
@@ -124,21 +147,28 @@ impl Reconciler {
                 reason,
             };
             let delta = self.translator.reject(&rejection);
-            self.publish(&view, delta).await;
+            if delta != Delta::default() {
+                self.publish(&view, delta).await;
+            }
         }
     }
 }
 
-fn refusals(clients: &[Client]) -> BTreeMap<Refused, String> {
+fn refusals(clients: &[Client]) -> BTreeMap<Refused, Refusal> {
     let of = |client: &Client| {
         let proxy = client.audience.to_string();
         let types = client.types.clone();
         types.into_iter().flat_map(move |(type_url, state)| {
             let proxy = proxy.clone();
             state.rejected.into_iter().map(move |rejected| {
+                let refusal = Refusal {
+                    reason: rejected.reason,
+                    generation: state.generation,
+                    is_current: state.current,
+                };
                 (
                     (proxy.clone(), type_url.clone(), rejected.resource),
-                    rejected.reason,
+                    refusal,
                 )
             })
         })

@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use crate::admin::{Addresses, Shown};
 use crate::config::Config;
 use crate::connect::Connector;
-use crate::discovery;
+use crate::discovery::{self, Discovery};
 use crate::draw::Draw;
 use crate::endpoint::Loads;
 use crate::http::upstream::Upstreams;
@@ -151,11 +151,12 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     let idle = writer.idle();
     let writer = SharedWriter::new(writer);
     let host = wasm_host::Host::new(wasm_host::HostSettings::default())?;
+    let Discovery { synced, refusals } =
+        discovery::start(config, writer.clone(), families.xds.clone(), &tasks)?;
     tasks.spawn(
         "plugins",
-        Loader::new(host, writer.clone()).run(loads, tasks.clone()),
+        Loader::new(host, writer, refusals).run(loads, tasks.clone()),
     );
-    let synced = discovery::start(config, writer, families.xds.clone(), &tasks)?;
     let has_state = gates.gate("state");
     let (open, opened) = watch::channel(false);
     tasks.spawn("first state", first_state(synced, idle, has_state, open));

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::transport::Channel;
-use xds::client::{BoxError, Client, Rejected, Subscriptions, Termination, Watch};
+use xds::client::{BoxError, Client, Refusals, Rejected, Subscriptions, Termination, Watch};
 
 use crate::config::{Config, Place};
 use crate::state::{SharedWriter, TYPES};
@@ -29,7 +29,16 @@ pub(crate) fn credentials(config: &Config) -> Result<Credentials> {
     Ok(Credentials::new(Token::clone(&config.token), cluster))
 }
 
-/// Subscribes to configuration; what it returns becomes true when the first of all is applied.
+/// A subscription to configuration.
+#[derive(Debug)]
+pub(crate) struct Discovery {
+    /// Becomes true when the first of all is applied.
+    pub(crate) synced: watch::Receiver<bool>,
+    /// Tells the control plane what turns out to be unusable after it was applied.
+    pub(crate) refusals: Refusals,
+}
+
+/// Subscribes to configuration.
 ///
 /// # Errors
 /// When a setting cannot be used.
@@ -38,7 +47,7 @@ pub(crate) fn start(
     writer: SharedWriter,
     metrics: XdsMetrics,
     tasks: &TaskSet,
-) -> Result<watch::Receiver<bool>> {
+) -> Result<Discovery> {
     let transport = Transport {
         to: config.xds.clone(),
         credentials: credentials(config)?,
@@ -50,9 +59,9 @@ pub(crate) fn start(
     let jitter = xds::client::system_jitter();
     let mut client = Client::new(transport, subscriptions, writer, jitter)
         .observed_by(Arc::new(Observed(metrics)));
-    let synced = client.ready();
+    let (synced, refusals) = (client.ready(), client.refusals());
     tasks.spawn("xds", async move { client.run().await });
-    Ok(synced)
+    Ok(Discovery { synced, refusals })
 }
 
 fn node(place: &Place) -> xds::Node {

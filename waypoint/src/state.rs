@@ -20,7 +20,7 @@ mod writer;
 
 pub(crate) use rules::{Loaded, Rules};
 pub use snapshot::Snapshot;
-pub(crate) use writer::SharedWriter;
+pub(crate) use writer::{Effect, SharedWriter};
 pub use writer::{Load, Writer};
 
 /// Types a waypoint subscribes to, in the order they are asked for.

@@ -39,7 +39,7 @@ impl fmt::Display for Audience {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Ztunnel { node } => write!(f, "ztunnel {}", node.as_deref().unwrap_or("-")),
-            Self::Waypoint(name) => write!(f, "waypoint {name}"),
+            Self::Waypoint(name) => f.write_str(&name.known_as()),
         }
     }
 }

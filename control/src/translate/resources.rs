@@ -25,6 +25,11 @@ impl WaypointName {
             name: name.into(),
         }
     }
+
+    /// What people know the proxy by: `waypoint shop/waypoint`.
+    pub(crate) fn known_as(&self) -> String {
+        format!("waypoint {self}")
+    }
 }
 
 impl fmt::Display for WaypointName {
@@ -153,6 +158,23 @@ impl ResourceEdits {
             edits.routes.extend(later.routes);
             edits.policies.extend(later.policies);
             edits.plugins.extend(later.plugins);
+        }
+    }
+
+    /// Whether a proxy, by the name people know it by, is told something else under a resource's
+    /// name.
+    pub(crate) fn touch(&self, proxy: &str, type_url: &str, name: &str) -> bool {
+        let of_waypoint = |told: fn(&WaypointEdits, &str) -> bool| {
+            let mut waypoints = self.waypoints.iter();
+            waypoints.any(|(waypoint, edits)| proxy == waypoint.known_as() && told(edits, name))
+        };
+        match type_url {
+            proto::ADDRESS_TYPE => self.addresses.contains_key(name),
+            proto::AUTHORIZATION_TYPE => self.authorizations.contains_key(name),
+            proto::ROUTE_TYPE => of_waypoint(|edits, name| edits.routes.contains_key(name)),
+            proto::POLICY_TYPE => of_waypoint(|edits, name| edits.policies.contains_key(name)),
+            proto::PLUGIN_TYPE => of_waypoint(|edits, name| edits.plugins.contains_key(name)),
+            _ => false,
         }
     }
 

@@ -310,8 +310,7 @@ impl Translator {
             delta.resources.extend(edits);
             return;
         };
-        // Another version of a resource has not been refused by anyone yet.
-        let was_refused = !edits.is_empty() && self.rejections.remove(&object.key).is_some();
+        let was_refused = self.forgive(&object.key, &edits);
         delta.resources.extend(edits);
         if (is_new || was_refused || old.status != new.status)
             && let Some(status) = self.status(object, new)
@@ -324,6 +323,21 @@ impl Translator {
                 .insert(object.key.clone(), new.manifests.clone());
         }
         delta.findings |= was_refused || old.notes != new.notes;
+    }
+
+    /// Forgets what was refused of resources that have another version now: that has not been
+    /// refused by anyone yet. Returns whether there was something to forget.
+    fn forgive(&mut self, key: &Key, edits: &ResourceEdits) -> bool {
+        let Some(refused) = self.rejections.get_mut(key) else {
+            return false;
+        };
+        let before = refused.len();
+        refused.retain(|(proxy, type_url, name), _| !edits.touch(proxy, type_url, name));
+        let is_changed = refused.len() != before;
+        if refused.is_empty() {
+            self.rejections.remove(key);
+        }
+        is_changed
     }
 
     /// Forgets a unit whose object is gone.

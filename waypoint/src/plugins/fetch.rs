@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{DefaultHasher, Hasher};
 use std::io::Read;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use parking_lot::Mutex;
 use runtime::TaskSet;
 use tokio::sync::mpsc;
 use wasm_host::{Host, Module, PluginConfig, PluginHost};
+use xds::client::Refusals;
 
-use crate::state::{Load, SharedWriter};
+use crate::state::{Effect, Load, SharedWriter};
 
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,10 @@ mod tests;
 /// How long a plugin that is new may be loaded before requests are treated as its `failStrategy`
 /// says. Until then it is not there yet, as if its object had been written that much later.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The wait before a module that cannot be read is looked for again; it doubles …
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// … up to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Largest module that is read, in bytes.
 const MODULE_LIMIT: u64 = 16 << 20;
 /// URLs whose modules are remembered; one more begins anew.
@@ -32,9 +38,32 @@ const REMEMBERED: usize = 64;
 pub(crate) struct Loader {
     host: Host,
     writer: SharedWriter,
+    refusals: Refusals,
     /// What was compiled last for a URL, and from which bytes: a change of configuration alone
-    /// costs no compilation.
-    compiled: Arc<Mutex<HashMap<Str, Compiled>>>,
+    /// costs no compilation, and several plugins with one module wait for one.
+    compiled: Arc<Mutex<HashMap<Str, Slot>>>,
+}
+
+/// What one URL's module was compiled to; locked while it is being compiled.
+type Slot = Arc<Mutex<Option<Compiled>>>;
+
+/// Why a plugin cannot run.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Failure {
+    /// Nothing but another object changes that.
+    Final(Str),
+    /// Its module cannot be read, such as because it is not there yet.
+    Unread(Str),
+    /// Its module, of this digest, cannot be used.
+    Unusable(Str, u64),
+}
+
+impl Failure {
+    fn why(&self) -> &Str {
+        match self {
+            Self::Final(why) | Self::Unread(why) | Self::Unusable(why, _) => why,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -44,10 +73,11 @@ struct Compiled {
 }
 
 impl Loader {
-    pub(crate) fn new(host: Host, writer: SharedWriter) -> Self {
+    pub(crate) fn new(host: Host, writer: SharedWriter, refusals: Refusals) -> Self {
         Self {
             host,
             writer,
+            refusals,
             compiled: Arc::default(),
         }
     }
@@ -59,40 +89,122 @@ impl Loader {
         }
     }
 
+    /// Loads a plugin. A module that is not there is looked for until it is, or nobody wants it.
     async fn load(self, load: Load) {
+        let mut wait = FIRST_WAIT;
+        let mut last = None;
+        let mut was_missing = false;
+        loop {
+            let failure = match self.attempt(&load, last.clone()).await {
+                Ok(ready) => return self.runs(&load, ready),
+                Err(failure) => failure,
+            };
+            was_missing |= matches!(failure, Failure::Unread(_));
+            // What is read as soon as it appears may not have been written to its end.
+            let heals = was_missing && !matches!(failure, Failure::Final(_));
+            if last.as_ref() != Some(&failure) {
+                self.fails(&load, failure.why(), true);
+            }
+            last = Some(failure);
+            if !heals {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+            if !self.writer.with(|writer| writer.is_wanted(&load)) {
+                return;
+            }
+        }
+    }
+
+    /// * `last` — what became of the last attempt, if there was one.
+    async fn attempt(
+        &self,
+        load: &Load,
+        last: Option<Failure>,
+    ) -> Result<wasm_host::Plugin, Failure> {
         let (compiler, plugin) = (self.clone(), Arc::clone(&load.plugin));
-        let mut loading = tokio::task::spawn_blocking(move || compiler.compile(&plugin));
+        let is_first = last.is_none();
+        let mut loading =
+            tokio::task::spawn_blocking(move || compiler.compile(&plugin, last.as_ref()));
         let in_time = tokio::time::timeout(PATIENCE, &mut loading).await;
         let loaded = if let Ok(loaded) = in_time {
             loaded
         } else {
-            let late = Err("it is still being loaded".into());
-            self.writer.with(|writer| writer.loaded(&load, late, false));
+            if is_first {
+                self.fails(load, &"it is still being loaded".into(), false);
+            }
             loading.await
         };
-        let loaded = loaded.unwrap_or_else(|_| Err("loading it failed inside the proxy".into()));
-        let plugin = &load.plugin.origin;
-        match &loaded {
-            Ok(ready) => {
-                let digest = ready.module().sha256();
-                tracing::info!(%plugin, url = %load.plugin.url, digest, "plugin loaded");
-            }
-            Err(why) => {
-                tracing::warn!(%plugin, url = %load.plugin.url, why = &**why, "plugin cannot run");
-            }
+        loaded.unwrap_or_else(|_| {
+            let why = "loading it failed inside the proxy";
+            Err(Failure::Final(why.into()))
+        })
+    }
+
+    fn runs(&self, load: &Load, ready: wasm_host::Plugin) {
+        let (plugin, digest) = (&load.plugin.origin, ready.module().sha256());
+        tracing::info!(%plugin, url = %load.plugin.url, digest, "plugin loaded");
+        self.tell(load, Ok(ready), true);
+    }
+
+    /// * `last` — see [`Writer::loaded`](crate::state::Writer::loaded).
+    fn fails(&self, load: &Load, why: &Str, last: bool) {
+        if let Some(effect) = self.tell(load, Err(Str::clone(why)), last) {
+            let plugin = &load.plugin.origin;
+            tracing::warn!(%plugin, url = %load.plugin.url, why = &**why, effect, "plugin cannot run");
         }
-        self.writer
-            .with(|writer| writer.loaded(&load, loaded, true));
+    }
+
+    /// Tells the proxy, and the control plane, what became of a plugin.
+    fn tell(
+        &self,
+        load: &Load,
+        module: Result<wasm_host::Plugin, Str>,
+        last: bool,
+    ) -> Option<Effect> {
+        let why = module.as_ref().err().map(Arc::clone);
+        // No version can be applied between the writer's answer and the refusal: this is the
+        // thread that applies them.
+        self.writer.with(|writer| {
+            if !writer.is_wanted(load) {
+                return None;
+            }
+            let effect = writer.loaded(load, module, last);
+            match (why, effect) {
+                (Some(why), Some(effect)) => {
+                    let reason = format!("{why}, {effect}");
+                    self.refusals.refuse(proto::PLUGIN_TYPE, &load.name, reason);
+                }
+                _ => self.refusals.accept(proto::PLUGIN_TYPE, &load.name),
+            }
+            effect
+        })
     }
 
     /// Reads, compiles and tries a plugin. Blocks.
-    fn compile(&self, plugin: &Plugin) -> Result<wasm_host::Plugin, Str> {
+    fn compile(
+        &self,
+        plugin: &Plugin,
+        last: Option<&Failure>,
+    ) -> Result<wasm_host::Plugin, Failure> {
         if plugin.kind == Kind::Network {
-            return Err(
-                "plugins of type NETWORK are not run: connections are not shown to guests".into(),
-            );
+            let why = "plugins of type NETWORK are not run: connections are not shown to guests";
+            return Err(Failure::Final(why.into()));
         }
-        let module = self.module(plugin)?;
+        let bytes = read(&plugin.url)?;
+        let digest = digest(&bytes);
+        if let Some(failure @ Failure::Unusable(_, known)) = last
+            && *known == digest
+        {
+            return Err(failure.clone());
+        }
+        self.prepare(plugin, bytes)
+            .map_err(|why| Failure::Unusable(why, digest))
+    }
+
+    fn prepare(&self, plugin: &Plugin, bytes: Vec<u8>) -> Result<wasm_host::Plugin, Str> {
+        let module = self.module(plugin, bytes)?;
         if let Some(wanted) = &plugin.sha256
             && module.sha256() != &**wanted
         {
@@ -117,9 +229,10 @@ impl Loader {
         Ok(ready)
     }
 
-    fn module(&self, plugin: &Plugin) -> Result<Module, Str> {
-        let bytes = read(&plugin.url)?;
-        if let Some(compiled) = self.compiled.lock().get(&plugin.url)
+    fn module(&self, plugin: &Plugin, bytes: Vec<u8>) -> Result<Module, Str> {
+        let slot = self.slot(&plugin.url);
+        let mut known = slot.lock();
+        if let Some(compiled) = &*known
             && compiled.bytes == bytes
         {
             return Ok(compiled.module.clone());
@@ -128,16 +241,19 @@ impl Loader {
             .host
             .compile(&bytes)
             .map_err(|error| runtime::report(&error))?;
-        let compiled = Compiled {
+        *known = Some(Compiled {
             bytes,
             module: module.clone(),
-        };
-        let mut known = self.compiled.lock();
-        if known.len() >= REMEMBERED {
-            known.clear();
-        }
-        known.insert(plugin.url.clone(), compiled);
+        });
         Ok(module)
+    }
+
+    fn slot(&self, url: &Str) -> Slot {
+        let mut slots = self.compiled.lock();
+        if !slots.contains_key(url) && slots.len() >= REMEMBERED {
+            slots.clear();
+        }
+        Arc::clone(slots.entry(Str::clone(url)).or_default())
     }
 }
 
@@ -146,23 +262,36 @@ struct Trial;
 
 impl PluginHost for Trial {}
 
-fn read(url: &str) -> Result<Vec<u8>, Str> {
+fn read(url: &str) -> Result<Vec<u8>, Failure> {
+    let never = |why: String| Failure::Final(why.into());
     let Some(path) = url.strip_prefix("file://") else {
-        return Err(
-            format!("`{url}`: only file:// followed by an absolute path is fetched").into(),
-        );
+        let why = format!("{url}: only file:// followed by an absolute path is fetched");
+        return Err(never(why));
     };
     if !path.starts_with('/') {
-        return Err(format!("`{url}`: the path must be absolute").into());
+        return Err(never(format!("{url}: the path must be absolute")));
     }
-    let unreadable = |error: std::io::Error| -> Str { format!("{path}: {error}").into() };
+    let unreadable = |error: std::io::Error| {
+        let text = error.to_string();
+        // The number behind it says nothing more.
+        let text = text.split(" (os error").next().unwrap_or_default();
+        Failure::Unread(format!("{url}: {text}").into())
+    };
     let mut bytes = vec![];
     let file = File::open(path).map_err(unreadable)?;
     file.take(MODULE_LIMIT + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     if bytes.len() as u64 > MODULE_LIMIT {
-        return Err(format!("{path}: it has more than {MODULE_LIMIT} bytes").into());
+        let why = format!("{url}: it has more than {MODULE_LIMIT} bytes");
+        return Err(never(why));
     }
     Ok(bytes)
+}
+
+/// Tells modules apart that one path has had; not for secrets.
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
 }

@@ -9,7 +9,7 @@ use mesh::address::NamespacedHostname;
 use mesh::authz::{Attachment, Policy};
 use mesh::convert::{self, Rejected};
 use mesh::origin::Target;
-use mesh::plugin::Plugin;
+use mesh::plugin::{FailStrategy, Kind, Plugin};
 use mesh::route::Route;
 use mesh::service::Service;
 use mesh::workload::Workload;
@@ -27,14 +27,23 @@ use super::{Snapshot, State};
 ///
 /// A new or changed plugin takes effect once its module is loaded: the writer asks for that on
 /// `loads`, and [`loaded`](Self::loaded) is the answer. Until then the plugin's last good version
-/// goes on, or, if there is none, the plugin is not there yet.
+/// goes on, or, if there is none, the plugin is not there yet. A version that cannot be loaded
+/// never takes the place of one that runs.
 pub struct Writer {
     state: Arc<State>,
     loads: mpsc::UnboundedSender<Load>,
-    /// The newest load asked for, by resource name, while it is not answered.
-    loading: BTreeMap<Str, u64>,
+    /// The newest load asked for, by resource name.
+    asked: BTreeMap<Str, Asked>,
     tickets: u64,
     idle: watch::Sender<bool>,
+}
+
+/// A load, as the writer remembers it.
+#[derive(Debug)]
+struct Asked {
+    ticket: u64,
+    /// Nothing final was heard of it yet.
+    is_open: bool,
 }
 
 /// A plugin whose module is to be loaded.
@@ -72,7 +81,7 @@ impl Handler for SharedWriter {
 impl fmt::Debug for Writer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer")
-            .field("loading", &self.loading)
+            .field("asked", &self.asked)
             .finish_non_exhaustive()
     }
 }
@@ -120,7 +129,7 @@ impl Writer {
             Self {
                 state,
                 loads,
-                loading: BTreeMap::new(),
+                asked: BTreeMap::new(),
                 tickets: 0,
                 idle,
             },
@@ -133,22 +142,35 @@ impl Writer {
         self.idle.subscribe()
     }
 
-    /// Takes what became of a load. An answer to a load that was overtaken is dropped.
+    /// Whether the answer to a load is of use: no other version was asked for since, and the plugin
+    /// is still there.
+    pub(crate) fn is_wanted(&self, load: &Load) -> bool {
+        let asked = self.asked.get(&load.name);
+        asked.is_some_and(|asked| asked.ticket == load.ticket)
+    }
+
+    /// Takes what became of a load. An answer to a load that was overtaken is dropped. Returns what
+    /// a failure does to traffic.
     ///
-    /// * `last` — nothing more will come for this load: the module is ready, or has failed.
+    /// * `last` — the module is ready, or has failed; nothing needs to wait for it any more.
     pub(crate) fn loaded(
         &mut self,
         load: &Load,
         module: Result<wasm_host::Plugin, Str>,
         last: bool,
-    ) {
-        if self.loading.get(&load.name) != Some(&load.ticket) {
-            return;
+    ) -> Option<Effect> {
+        if !self.is_wanted(load) {
+            return None;
         }
-        if last {
-            self.loading.remove(&load.name);
+        if let Some(asked) = self.asked.get_mut(&load.name) {
+            asked.is_open &= !last;
         }
+        self.tell_idle();
         let mut snapshot = Snapshot::clone(&self.state.current());
+        if module.is_err() && is_running(&snapshot, &load.name) {
+            return Some(UNCHANGED);
+        }
+        let effect = module.is_err().then(|| effect_of_failure(&load.plugin));
         let mut touched = Touched::default();
         let loaded = Arc::new(Loaded {
             plugin: load.plugin.clone(),
@@ -159,7 +181,12 @@ impl Writer {
             touched.targets(&old.plugin.targets);
         }
         self.publish(snapshot, &touched);
-        self.idle.send_replace(self.loading.is_empty());
+        effect
+    }
+
+    fn tell_idle(&self) {
+        let is_idle = self.asked.values().all(|asked| !asked.is_open);
+        self.idle.send_replace(is_idle);
     }
 
     fn publish(&self, mut snapshot: Snapshot, touched: &Touched) {
@@ -199,8 +226,12 @@ impl Writer {
         match plugin {
             Ok(plugin) => {
                 self.tickets += 1;
-                self.loading.insert(name.clone(), self.tickets);
-                self.idle.send_replace(false);
+                let asked = Asked {
+                    ticket: self.tickets,
+                    is_open: true,
+                };
+                self.asked.insert(name.clone(), asked);
+                self.tell_idle();
                 let load = Load {
                     name,
                     ticket: self.tickets,
@@ -248,8 +279,8 @@ impl Writer {
                 }
             }
             proto::PLUGIN_TYPE => {
-                self.loading.remove(name);
-                self.idle.send_replace(self.loading.is_empty());
+                self.asked.remove(name);
+                self.tell_idle();
                 if let Some(old) = snapshot.plugins.remove(name) {
                     touched.targets(&old.plugin.targets);
                 }
@@ -288,21 +319,44 @@ impl Handler for Writer {
     }
 }
 
-/// What it means for traffic that a resource cannot be used.
-fn effect_of_refusal(snapshot: &Snapshot, type_url: &str, name: &str) -> &'static str {
+/// What it means for traffic that something cannot be used.
+pub(crate) type Effect = &'static str;
+
+const UNCHANGED: Effect = "what was in effect before it stays in effect";
+
+/// What it means for traffic that a resource is refused.
+fn effect_of_refusal(snapshot: &Snapshot, type_url: &str, name: &str) -> Effect {
     let is_held = match type_url {
         proto::ROUTE_TYPE => snapshot.routes.contains_key(name),
         proto::POLICY_TYPE => snapshot.policies.contains_key(name),
-        proto::PLUGIN_TYPE => snapshot.plugins.contains_key(name),
+        proto::PLUGIN_TYPE => is_running(snapshot, name),
         _ => false,
     };
     match type_url {
-        _ if is_held => "what was in effect before it stays in effect",
+        _ if is_held => UNCHANGED,
         proto::ROUTE_TYPE => "requests to its parents are answered 500",
         proto::POLICY_TYPE => "everything is denied that it is attached to",
         proto::PLUGIN_TYPE => "requests it is meant for are treated as its failStrategy says",
         _ => "it is not known here",
     }
+}
+
+/// What it means for traffic that a plugin cannot run.
+fn effect_of_failure(plugin: &Plugin) -> Effect {
+    let is_open = plugin.fail_strategy == FailStrategy::Open;
+    match (plugin.kind, is_open) {
+        (Kind::Http, false) => "requests it is meant for are answered 503",
+        (Kind::Http, true) => "requests pass it by",
+        (Kind::Network, false) => {
+            "connections it is meant for are closed and requests on them answered 503"
+        }
+        (Kind::Network, true) => "connections pass it by",
+    }
+}
+
+fn is_running(snapshot: &Snapshot, plugin: &str) -> bool {
+    let loaded = snapshot.plugins.get(plugin);
+    loaded.is_some_and(|loaded| loaded.module.is_ok())
 }
 
 fn put_address(

@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::server::Connected;
 use tonic::{Extensions, Status, metadata::MetadataMap};
-use xds::server::{Answer, Catalog, Embedder, Entry, Grant, Limits, Rejection, Server};
+use xds::server::{Answer, Catalog, Embedder, Entry, Grant, Holding, Limits, Rejection, Server};
 
 use crate::authority::Authority;
 
@@ -27,6 +27,7 @@ use crate::authority::Authority;
 pub(crate) struct Control {
     pub(crate) address: SocketAddr,
     catalog: Arc<Catalog>,
+    server: Server<Everything>,
     rejected: tokio::sync::Mutex<mpsc::UnboundedReceiver<Rejection>>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
@@ -49,7 +50,8 @@ impl Control {
             catalog: Arc::clone(&catalog),
             told,
         };
-        let service = Server::new(embedder, waypoint::state::TYPES, Limits::default()).service();
+        let server = Server::new(embedder, waypoint::state::TYPES, Limits::default());
+        let service = server.service();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (connections, incoming) = mpsc::unbounded_channel::<io::Result<Connection>>();
@@ -72,6 +74,7 @@ impl Control {
         Self {
             address,
             catalog,
+            server,
             rejected,
             tasks: vec![accepting, serving],
         }
@@ -100,6 +103,16 @@ impl Control {
     /// What the waypoint rejected next.
     pub(crate) async fn rejection(&self) -> Rejection {
         self.rejected.lock().await.recv().await.unwrap()
+    }
+
+    /// What the waypoint refuses now, `name: reason`.
+    pub(crate) fn refused(&self) -> Vec<String> {
+        let clients = self.server.clients();
+        let holdings = clients.iter().flat_map(|client| client.holdings.values());
+        holdings
+            .flat_map(Holding::rejected)
+            .map(|rejected| format!("{}: {}", rejected.name, rejected.reason))
+            .collect()
     }
 }
 

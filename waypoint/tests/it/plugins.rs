@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use proto::cairn::waypoint as wire;
-use proto::cairn::waypoint::plugin::{FailStrategy, Phase};
+use proto::cairn::waypoint::plugin::{FailStrategy, Phase, Type};
 use proto::cairn::waypoint::policy::Action;
+
+use xds::server::Rejection;
 
 use crate::client::request;
 use crate::mesh::{CART_80, Mesh, origin, run, targets};
@@ -221,8 +223,7 @@ fn a_plugin_that_cannot_run_follows_its_fail_strategy() {
         let client = mesh.client().await;
         let _backend = mesh.endpoint("v1").await;
         mesh.settled(&client).await;
-        let dir = std::env::temp_dir().join(format!("waypoint-it-{}", uuid::Uuid::new_v4()));
-        std::fs::create_dir(&dir).unwrap();
+        let dir = folder();
         let broken = dir.join("broken.wasm");
         std::fs::write(&broken, b"this is no module").unwrap();
         for (url, sha256) in [
@@ -249,6 +250,154 @@ fn a_plugin_that_cannot_run_follows_its_fail_strategy() {
                 .await;
         }
         std::fs::remove_dir_all(&dir).unwrap();
+    });
+}
+
+fn folder() -> PathBuf {
+    let dir = std::env::temp_dir().join(format!("waypoint-it-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&dir).unwrap();
+    dir
+}
+
+/// What the waypoint refuses next, and not only because it takes its time.
+async fn refusal(mesh: &Mesh) -> Rejection {
+    loop {
+        let told = mesh.control.rejection().await;
+        if !told.reason.starts_with("it is still being loaded") {
+            return told;
+        }
+    }
+}
+
+const CLOSED: &str = ", requests it is meant for are answered 503";
+const OPEN: &str = ", requests pass it by";
+
+#[test]
+fn a_plugin_that_cannot_run_is_refused_with_what_is_wrong_and_what_that_does() {
+    run(|| async {
+        let mesh = Mesh::start().await;
+        let dir = folder();
+        let broken = dir.join("broken.wasm");
+        std::fs::write(&broken, b"this is no module").unwrap();
+        let of = |url: &str| wire::Plugin {
+            url: url.to_owned(),
+            ..plugin("bad", "add-header", "{}")
+        };
+        let unpinned = "0".repeat(64);
+        let pinned = wire::Plugin {
+            sha256: unpinned.clone(),
+            ..plugin("bad", "add-header", "{}")
+        };
+        let network = wire::Plugin {
+            r#type: Type::Network.into(),
+            ..plugin("bad", "add-header", "{}")
+        };
+        for (mut bad, what) in [
+            (
+                of("file:///nope.wasm"),
+                "file:///nope.wasm: No such file or directory",
+            ),
+            (of(&format!("file://{}", broken.display())), "module"),
+            (pinned, &*format!("must be {unpinned}")),
+            (
+                plugin("bad", "deny-by-path", "not json"),
+                "the filter refused its configuration",
+            ),
+            (of("http://x/y.wasm"), "http://x/y.wasm: only file://"),
+            (of("oci://x/y"), "oci://x/y: only file://"),
+            (network, "type NETWORK"),
+        ] {
+            put(&mesh, &bad);
+            let told = refusal(&mesh).await;
+            assert_eq!(&*told.name, "bad");
+            assert!(told.reason.contains(what), "{told:?}");
+            let is_http = bad.r#type != i32::from(Type::Network);
+            let closed = if is_http { CLOSED } else { "answered 503" };
+            assert!(told.reason.ends_with(closed), "{told:?}");
+            bad.fail_strategy = FailStrategy::FailOpen.into();
+            put(&mesh, &bad);
+            let told = refusal(&mesh).await;
+            assert!(told.reason.contains(what), "{told:?}");
+            let open = if is_http { OPEN } else { "pass it by" };
+            assert!(told.reason.ends_with(open), "{told:?}");
+            assert_eq!(mesh.control.refused().len(), 1);
+            mesh.control.remove(proto::PLUGIN_TYPE, "bad");
+            mesh.eventually("nothing is refused", async || {
+                mesh.control.refused().is_empty()
+            })
+            .await;
+        }
+        std::fs::remove_dir_all(&dir).unwrap();
+    });
+}
+
+#[test]
+fn a_missing_module_is_refused_until_its_file_is_there() {
+    run(|| async {
+        let mesh = Mesh::start().await;
+        let client = mesh.client().await;
+        let _backend = mesh.endpoint("v1").await;
+        mesh.settled(&client).await;
+        let dir = folder();
+        let path = dir.join("late.wasm");
+        let configuration = r#"{"paths": [{"exact": "/x"}]}"#;
+        let late = wire::Plugin {
+            url: format!("file://{}", path.display()),
+            ..plugin("late", "deny-by-path", configuration)
+        };
+        put(&mesh, &late);
+        mesh.until(&client, "/", |answer| answer.status == 503)
+            .await;
+        let refused = format!("late: {}: No such file or directory{CLOSED}", late.url);
+        mesh.eventually("it is refused", async || {
+            mesh.control.refused() == [refused.clone()]
+        })
+        .await;
+        // Begun, but not written to its end yet.
+        std::fs::write(&path, b"\0asm").unwrap();
+        mesh.eventually("another reason", async || {
+            let refused = mesh.control.refused();
+            assert_eq!(refused.len(), 1);
+            !refused[0].contains("No such file")
+        })
+        .await;
+        let good = plugin("late", "deny-by-path", "").url;
+        std::fs::copy(good.trim_start_matches("file://"), &path).unwrap();
+        mesh.until(&client, "/", |answer| answer.status == 200)
+            .await;
+        assert_eq!(client.get(CART_80, "/x").await.status, 403);
+        mesh.eventually("it is refused no more", async || {
+            mesh.control.refused().is_empty()
+        })
+        .await;
+        std::fs::remove_dir_all(&dir).unwrap();
+    });
+}
+
+#[test]
+fn a_version_that_cannot_run_is_refused_and_leaves_the_one_that_does() {
+    run(|| async {
+        let mesh = Mesh::start().await;
+        let client = mesh.client().await;
+        let _backend = mesh.endpoint("v1").await;
+        mesh.settled(&client).await;
+        let good = plugin("p", "deny-by-path", r#"{"paths": [{"exact": "/x"}]}"#);
+        put(&mesh, &good);
+        mesh.until(&client, "/x", |answer| answer.status == 403)
+            .await;
+        put(&mesh, &plugin("p", "deny-by-path", "not json"));
+        let told = refusal(&mesh).await.reason;
+        assert!(
+            told.ends_with(", what was in effect before it stays in effect"),
+            "{told}"
+        );
+        assert_eq!(client.get(CART_80, "/").await.status, 200);
+        assert_eq!(client.get(CART_80, "/x").await.status, 403);
+        put(&mesh, &good);
+        mesh.eventually("it is refused no more", async || {
+            mesh.control.refused().is_empty()
+        })
+        .await;
     });
 }
 

@@ -132,3 +132,46 @@ fn a_resource_of_nobody_is_ignored() {
         assert_eq!(translator.reject(&rejection), Delta::default(), "{name}");
     }
 }
+
+#[test]
+fn what_one_proxy_refuses_is_not_forgotten_for_another_proxys_sake() {
+    let gateway = |name: &str| {
+        format!(
+            "apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {{name: {name}, namespace: a}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{{name: mesh, port: 15008, protocol: HBONE}}]
+status: {{addresses: [{{type: IPAddress, value: 10.9.9.9}}]}}
+---
+"
+        )
+    };
+    let policy = |targets: &str| {
+        let world = gateway("w") + &gateway("v");
+        let policy = format!(
+            "apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: p, namespace: a}}
+spec: {{targetRefs: [{targets}], rules: [{{}}]}}
+"
+        );
+        super::objects(&(world + &policy))
+    };
+    let w = "{group: gateway.networking.k8s.io, kind: Gateway, name: w}";
+    let v = "{group: gateway.networking.k8s.io, kind: Gateway, name: v}";
+    let mut translator = Translator::new(Settings::default());
+    translator.update(&policy(w));
+    let key = Key::new(AUTHORIZATION_POLICY, "a", "p");
+    translator.reject(&Rejection {
+        proxy: "waypoint a/w",
+        type_url: proto::POLICY_TYPE,
+        name: "a/p",
+        reason: Some("no"),
+    });
+    let both = policy(&format!("{w}, {v}"));
+    assert!(!translator.update(&both).resources.is_empty());
+    let told = condition(&translator, &key, "WaypointAccepted");
+    assert_eq!(told.reason, "Rejected", "{told:?}");
+}
