@@ -100,11 +100,11 @@ fuzz_target!(|data: &[u8]| {
         .services()
         .map(|of| of.service.key.to_string())
         .collect();
-    for name in services {
-        store.remove(&name);
-    }
-    for client in clients {
-        store.remove(&client.uid);
+    let uids = clients.iter().map(|client| client.uid.to_string());
+    let names: Vec<String> = services.into_iter().chain(uids).collect();
+    // Twice, for a service and a workload of one name.
+    for name in names.iter().chain(&names) {
+        store.remove(name);
     }
     assert_eq!(
         (store.workloads().count(), store.services().count()),

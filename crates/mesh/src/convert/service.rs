@@ -16,10 +16,12 @@ impl TryFrom<wire::Service> for Service {
 
     fn try_from(message: wire::Service) -> Result<Self, Rejected> {
         let (vips, cidr_vips) = addresses(&message.addresses)?;
-        if message.namespace.is_empty() || message.hostname.is_empty() {
+        // Under a name that could be read in two ways it could not be removed again.
+        let nameable = |part: &str| !part.is_empty() && !part.contains('/');
+        if !nameable(&message.namespace) || !nameable(&message.hostname) {
             return Err(Rejected::new(
                 "hostname",
-                "a service needs a namespace and a host name",
+                "a service needs a namespace and a host name, both without slashes",
             ));
         }
         let subject_alt_names = message.subject_alt_names.iter();

@@ -29,6 +29,19 @@ fn defaults_of_the_wire_are_filled_in() {
 }
 
 #[test]
+fn a_service_is_called_only_what_it_can_be_removed_by() {
+    for (namespace, hostname) in [("", "a"), ("shop", ""), ("sh/op", "a"), ("shop", "a/b")] {
+        let bad = wire::Service {
+            namespace: namespace.into(),
+            hostname: hostname.into(),
+            ..wire::Service::default()
+        };
+        let why = refused::<Service, _>(bad);
+        assert!(why.starts_with("hostname: "), "{why}");
+    }
+}
+
+#[test]
 fn a_rejection_names_the_field() {
     let mut bad = workload("cart", "10.1.0.2");
     bad.addresses.push(bytes::Bytes::from_static(b"abc"));
