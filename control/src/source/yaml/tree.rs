@@ -51,13 +51,12 @@ impl Budget {
             let what = "it is nested too deeply".to_owned();
             return Err(Malformed { at, what });
         }
-        match (self.values.checked_sub(1), self.text.checked_sub(text)) {
-            (Some(values), Some(text)) => *self = Self { values, text },
-            _ => {
-                let what = "it has too many values".to_owned();
-                return Err(Malformed { at, what });
-            }
-        }
+        let left = (self.values.checked_sub(1), self.text.checked_sub(text));
+        let (Some(values), Some(text)) = left else {
+            let what = "it has too many values".to_owned();
+            return Err(Malformed { at, what });
+        };
+        *self = Self { values, text };
         Ok(())
     }
 }
