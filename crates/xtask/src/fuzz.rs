@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use cargo_metadata::MetadataCommand;
@@ -98,42 +98,62 @@ fn targets(root: &Path) -> Result<BTreeSet<String>> {
     Ok(names)
 }
 
-/// Builds all targets and returns the folder they are in. Where the compiler cannot instrument,
-/// targets are built without: they still run their corpus and random input.
+/// Builds all targets and returns the folder they are in.
 fn build(root: &Path, output: &Path) -> Result<PathBuf> {
     let host = host()?;
-    for coverage in [&COVERAGE[..], &[]] {
-        let flags = [&DOORS, coverage, &CHECKS].concat();
-        let mut cargo = Command::new(env!("CARGO"));
-        // With a target named, flags are for what runs there and not for build scripts.
-        cargo
-            .args([
-                "build",
-                "--release",
-                "--locked",
-                "--bins",
-                "--target",
-                &host,
-            ])
-            .arg("--manifest-path")
-            .arg(root.join("fuzz/Cargo.toml"))
-            .env("CARGO_TARGET_DIR", output)
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
-            .env_remove("RUSTFLAGS");
-        if cargo.status()?.success() {
-            return Ok(output.join(host).join("release"));
-        }
-        if !coverage.is_empty() {
-            say("the targets cannot be built with coverage; trying without");
-        }
+    let coverage = if can_instrument(output)? {
+        &COVERAGE[..]
+    } else {
+        // Targets still run their corpus and random input.
+        say("this compiler cannot measure coverage; building without");
+        &[]
+    };
+    // With a target named, flags are for what runs there and not for build scripts.
+    let built = Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--bins",
+            "--target",
+            &host,
+        ])
+        .arg("--manifest-path")
+        .arg(root.join("fuzz/Cargo.toml"))
+        .env("CARGO_TARGET_DIR", output)
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            [&DOORS, coverage, &CHECKS].concat().join("\u{1f}"),
+        )
+        .env_remove("RUSTFLAGS")
+        .status()?;
+    if !built.success() {
+        bail!("the fuzz targets cannot be built");
     }
-    bail!("the fuzz targets cannot be built")
+    Ok(output.join(host).join("release"))
+}
+
+/// Whether the compiler takes the flags of coverage, tried on nothing.
+fn can_instrument(output: &Path) -> Result<bool> {
+    fs::create_dir_all(output)?;
+    let object = output.join("instrumented.o");
+    let tried = rustc()
+        .args(["-", "--crate-type=lib", "--emit=obj", "-o"])
+        .arg(object)
+        .args(COVERAGE)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .status()?;
+    Ok(tried.success())
+}
+
+fn rustc() -> Command {
+    Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()))
 }
 
 /// The platform this runs on, as the compiler calls it.
 fn host() -> Result<String> {
-    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-    let version = Command::new(rustc).arg("-vV").output()?.stdout;
+    let version = rustc().arg("-vV").output()?.stdout;
     let version = String::from_utf8(version)?;
     let host = version.lines().find_map(|line| line.strip_prefix("host: "));
     Ok(host.context("rustc does not say its host")?.to_owned())
