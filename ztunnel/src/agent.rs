@@ -6,7 +6,8 @@
 //!
 //! The order of steps is what keeps a running pod reachable. Coming in: ztunnel listens in the
 //! pod, then packets are redirected to it, then others are told to use HBONE. Going out: others
-//! are told first, and only when they had time to hear it do redirection and listeners go.
+//! are told first, and only when they had time to hear it do redirection and listeners go. What
+//! connections that were redirected live on goes last, when none is left or all had their time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,11 +22,16 @@ mod server;
 #[cfg(test)]
 mod tests;
 
+use crate::served::LEAVE_DRAIN;
 pub use crate::zds::Error as ZdsError;
 pub use rules::Redirection;
 
 /// How long the rest of the mesh gets to hear that a pod left, before it really does.
 const LEAVE_LINGER: Duration = Duration::from_secs(2);
+/// How long a pod that left keeps what its old connections live on: ztunnel ends them before.
+const LEAVE_END: Duration = LEAVE_DRAIN.saturating_add(Duration::from_secs(10));
+/// How often it is looked whether any is left.
+const LEAVE_LOOK: Duration = Duration::from_secs(2);
 
 /// A pod, as the agent is told of it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -119,7 +125,8 @@ impl Agent {
         self.ask(|done| Command::Enrol { pod, netns, done }).await
     }
 
-    /// Lets a running pod go: no rule and no listener is left in it, its connections drain.
+    /// Lets a running pod go: nothing new is redirected, no listener is left in it, and its
+    /// connections drain. When they have, nothing of the redirection is left.
     ///
     /// # Errors
     /// When the kernel refuses to take the redirection back.

@@ -29,7 +29,7 @@ use crate::state::SharedStore;
 use crate::{dns, inbound, outbound, passthrough};
 
 /// How long connections of a pod that left live on. They end earlier with the pod.
-const LEAVE_DRAIN: Duration = Duration::from_mins(10);
+pub(crate) const LEAVE_DRAIN: Duration = Duration::from_mins(10);
 
 /// What serving a pod takes. One for the process.
 pub(crate) struct Server {

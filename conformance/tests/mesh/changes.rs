@@ -1,7 +1,11 @@
 //! Changes while traffic flows.
 
+use nlink::netlink::namespace::Netns;
 use testkit::{Mesh, eventually};
 
+use crate::hbone::run;
+use crate::places;
+use crate::redirection::ruleset;
 use crate::world::{client, server};
 
 fn namespace(labels: &str) -> String {
@@ -135,6 +139,114 @@ fn labels_change_identity_and_path_and_never_reachability() {
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
     assert_eq!(started(&mesh), before, "a label restarts nothing");
+}
+
+/// Namespaces `left` and `right` of pods, each with these labels.
+fn two_namespaces(left: &str, right: &str) -> String {
+    let namespace = |(name, labels)| {
+        format!(
+            "apiVersion: v1\nkind: Namespace\nmetadata: {{name: {name}, labels: {{{labels}}}}}\n"
+        )
+    };
+    [("left", left), ("right", right)]
+        .map(namespace)
+        .join("---\n")
+}
+
+/// Requests without end on one connection, and a line for each: the length of its answer.
+const KEPT_ALIVE: &str = "\
+trap exit INT
+exec 3<>/dev/tcp/$1/80 || echo no connection
+while printf 'GET / HTTP/1.1\\r\\nHost: echo\\r\\n\\r\\n' >&3; do
+  length=
+  while read -r -t 5 -u 3 line && [ \"$line\" != $'\\r' ]; do
+    case ${line,,} in content-length:*) length=${line#*:} length=${length//[^0-9]/} ;; esac
+  done
+  read -r -t 5 -N \"$length\" -u 3 body || break
+  echo \"$length\"
+  sleep 0.02
+done
+echo broken
+";
+
+#[test]
+fn enrolling_and_leaving_fails_no_request_on_connections_that_stay() {
+    if !testkit::require_root() {
+        return;
+    }
+    let ambient = "istio.io/dataplane-mode: ambient";
+    let world = [
+        server("left", "echo", "v1"),
+        server("right", "echo", "v1"),
+        client("left", "web"),
+        client("right", "web"),
+    ]
+    .concat();
+    // Pods of `right` are never enrolled.
+    let mesh = Mesh::builder()
+        .manifest("namespaces.yaml", &two_namespaces("", ""))
+        .manifest("world.yaml", &world)
+        .up();
+    let ways = [("left", "left"), ("right", "left"), ("left", "right")];
+    let begin = |since: &'static str| {
+        ways.map(|(from, to)| {
+            let server = mesh.object("services", &format!("{to}/echo")).unwrap();
+            let address = server.pointer("/spec/clusterIP").unwrap();
+            let address = address.as_str().unwrap().to_owned();
+            let pod = format!("{from}/web");
+            let curl = ["-s", "-m", "5", "-o", "/dev/null", &address];
+            let command = ["timeout", "300", "bash", "-c", KEPT_ALIVE, "bash", &address];
+            eventually("the server answers", || {
+                let answer = mesh.exec(&pod, ["curl"].iter().chain(&curl));
+                (answer.code == Some(0)).then_some(())
+            });
+            (since, from, to, mesh.spawn(&pod, command))
+        })
+    };
+    let label = |pods: &str, enrolled: bool| {
+        mesh.apply("namespaces.yaml", &two_namespaces(pods, ""));
+        eventually("the pods follow the labels", || {
+            let pods = mesh.objects("pods");
+            let of_left = pods
+                .iter()
+                .filter(|pod| pod.pointer("/metadata/namespace").unwrap() == "left");
+            let mut annotations = of_left.map(|pod| {
+                pod.pointer("/metadata/annotations/ambient.istio.io~1redirection")
+                    .is_some()
+            });
+            annotations
+                .all(|annotated| annotated == enrolled)
+                .then_some(())
+        });
+    };
+    let nothing_is_redirected = || {
+        for pod in ["echo", "web"] {
+            let netns = Netns::open(&places::pod(&mesh, "left", pod).netns).unwrap();
+            eventually("nothing is redirected", || {
+                (!run(ruleset(&netns)).contains("redirect")).then_some(())
+            });
+        }
+    };
+    let mut running = vec![];
+    running.extend(begin("before the first enrolment"));
+    for _ in 0..2 {
+        label(ambient, true);
+        running.extend(begin("while enrolled"));
+        label("", false);
+        nothing_is_redirected();
+        running.extend(begin("after leaving"));
+        label(ambient, true);
+        label("", false);
+    }
+    nothing_is_redirected();
+    for (since, from, to, requests) in running {
+        let answers = requests.stop().stdout;
+        let lines: Vec<_> = answers.lines().collect();
+        let which = format!("{from} to {to}, open since {since}");
+        assert!(lines.len() > 5, "{which}: {answers}");
+        let fine = |line: &&str| line.parse::<u32>().is_ok();
+        assert!(lines.iter().all(fine), "{which}: {answers}");
+    }
 }
 
 #[test]

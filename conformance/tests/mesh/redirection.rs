@@ -17,7 +17,7 @@ use crate::places;
 use crate::world::shared;
 
 /// The rules in a namespace, as `nft list ruleset` would print them.
-async fn ruleset(netns: &Netns) -> String {
+pub(crate) async fn ruleset(netns: &Netns) -> String {
     let connection: Connection<Nftables> = Connection::new_in(netns).unwrap();
     let chains = connection.list_chains().await.unwrap();
     let mut text = String::new();

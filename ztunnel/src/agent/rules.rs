@@ -1,16 +1,24 @@
 //! The redirection inside a captured pod: which packets reach ztunnel's sockets.
 //!
 //! The rules are data ([`tables`]), so that they can be held against what Istio's agent sets
-//! without a kernel; [`install`] and [`remove`] are the only code that talks netlink. Sockets of
+//! without a kernel; [`install`], [`release`] and [`remove`] change the kernel. Sockets of
 //! ztunnel carry the mark 0x539; connections it makes on behalf of a client get the connection
 //! mark 0x111, whose answers routing table 100 brings back to the local socket although their
 //! destination is somebody else's address.
+//!
+//! What is redirected is decided for the packet that begins a connection; connection tracking
+//! remembers it for the rest. So connections that were open before are not to be picked up in the
+//! middle, and what was redirected needs tracking until it ends: see docs/adr/0008.
 //!
 //! Source: istio/istio `cni/pkg/iptables`, `cni/pkg/nftables`, restated in rules below.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use nlink::netlink::Netfilter;
 use nlink::netlink::namespace::Netns;
+use nlink::netlink::netfilter::{
+    ConntrackEntry, ConntrackFilter, ConntrackStatus, IpProtocol, TcpConntrackState,
+};
 use nlink::netlink::nftables::{
     BaseChain, Chain, CtKey, Expr, Family, Field, FilterHook, Match, MatchOp, NatHook, Priority,
     Register, Rule, RuleSpec, Stmt, Value, Verdict,
@@ -30,6 +38,14 @@ const SPOOFED_MARK: u32 = 0x111;
 const MARK_MASK: u32 = 0xfff;
 const ROUTE_TABLE: u32 = 100;
 pub(super) const RULE_PRIORITY: u32 = 32764;
+
+/// Whether a connection whose beginning was not seen is tracked from its next packet on. It would
+/// then count as new, be redirected, and be reset by ztunnel, which knows nothing of it. Without,
+/// its packets go untouched to whoever holds the connection, and nobody else: a packet from the
+/// middle opens nothing. A match on SYN in the rules would not do: a stray packet that the pod does
+/// not answer could then have a connection tracked as not redirected, and a SYN of the same
+/// addresses and ports would follow it around ztunnel.
+pub(super) const PICK_UP: &str = "net.netfilter.nf_conntrack_tcp_loose";
 
 /// Source address of kubelet probes, which are let through.
 const PROBE_V4: Ipv4Addr = Ipv4Addr::new(169, 254, 7, 127);
@@ -83,6 +99,19 @@ pub(crate) fn tables(redirection: Redirection) -> Vec<TableSpec> {
     let mut tables = vec![nat(redirection), mangle()];
     if redirection.capture_dns {
         tables.push(raw());
+    }
+    tables
+}
+
+/// What a pod that leaves keeps for the connections that were redirected: their addresses are
+/// still translated and their answers still routed, and nothing new is redirected.
+pub(crate) fn released(redirection: Redirection) -> Vec<TableSpec> {
+    let mut tables = tables(redirection);
+    let nat = tables
+        .iter_mut()
+        .filter(|table| table.name == TABLE_NAMES[0]);
+    for chain in nat.flat_map(|table| &mut table.chains) {
+        chain.rules.clear();
     }
     tables
 }
@@ -293,12 +322,65 @@ fn not_from_proxy() -> Match {
 }
 
 /// Puts the redirection into a pod's network namespace, replacing what an earlier agent put
-/// there: one transaction for the rules, so a packet meets all of them or none.
+/// there: one transaction for the rules, so a packet meets all of them or none. Connections that
+/// are open stay as they are.
 ///
 /// # Errors
 /// When the kernel refuses a rule or route; the pod is then left without redirection.
 pub async fn install(netns: &Netns, redirection: Redirection) -> nlink::Result<()> {
     routes(netns).await?;
+    let kept = match netns.sysctl().set(PICK_UP, "0") {
+        // Connection tracking is loaded with the first rule that needs it.
+        Err(error) if error.is_not_found() => {
+            replace(netns, released(redirection)).await?;
+            netns.sysctl().set(PICK_UP, "0")
+        }
+        other => other,
+    };
+    if let Err(error) = kept {
+        tracing::warn!(
+            netns = netns.label(),
+            error = %runtime::report(&error),
+            "connections that are open in the pod now will be reset: let the agent write its sysctls"
+        );
+    }
+    replace(netns, tables(redirection)).await
+}
+
+/// Redirects nothing new, and leaves in place what connections that were redirected live on.
+///
+/// # Errors
+/// When the kernel refuses.
+pub async fn release(netns: &Netns, redirection: Redirection) -> nlink::Result<()> {
+    replace(netns, released(redirection)).await
+}
+
+/// Whether connections are left that would break without what [`release`] leaves.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub async fn is_in_use(netns: &Netns) -> nlink::Result<bool> {
+    let tracked: Connection<Netfilter> = Connection::new_in(netns)?;
+    let all = ConntrackFilter::new().proto(IpProtocol::Tcp);
+    let entries = tracked.get_conntrack_matching(&all).await?;
+    Ok(entries.iter().any(needs_tracking))
+}
+
+fn needs_tracking(entry: &ConntrackEntry) -> bool {
+    let translated = entry.status.unwrap_or(0) & translated().bits() != 0;
+    let spoofed = entry.mark.unwrap_or(0) & MARK_MASK == SPOOFED_MARK;
+    let ended = matches!(
+        entry.tcp_state,
+        Some(TcpConntrackState::TimeWait | TcpConntrackState::Close)
+    );
+    (translated || spoofed) && !ended
+}
+
+fn translated() -> ConntrackStatus {
+    ConntrackStatus::SRC_NAT | ConntrackStatus::DST_NAT
+}
+
+async fn replace(netns: &Netns, tables: Vec<TableSpec>) -> nlink::Result<()> {
     let rules: Connection<Nftables> = Connection::new_in(netns)?;
     let present = rules.list_tables_in(Family::Inet).await?;
     let mut batch = rules.transaction();
@@ -308,7 +390,7 @@ pub async fn install(netns: &Netns, redirection: Redirection) -> nlink::Result<(
     {
         batch = batch.del_table(&table.name, Family::Inet);
     }
-    for table in tables(redirection) {
+    for table in tables {
         batch = batch.add_table(table.name, Family::Inet);
         for chain in table.chains {
             let base = Chain::new(table.name, chain.name)?
@@ -342,14 +424,32 @@ pub async fn remove(netns: &Netns) -> nlink::Result<()> {
     }
     routes.del_route_if_exists(local_v4()).await?;
     routes.del_route_if_exists(local_v6()).await?;
-    Ok(())
+    forget(netns).await
+}
+
+/// Has the kernel forget the connections that were let through. Nobody watches for their end any
+/// more, and after another enrolment one that begins between the same ports must not be taken for
+/// one of them.
+async fn forget(netns: &Netns) -> nlink::Result<()> {
+    match netns.sysctl().set(PICK_UP, "1") {
+        Err(error) if error.is_not_found() => return Ok(()),
+        other => other?,
+    }
+    let tracked: Connection<Netfilter> = Connection::new_in(netns)?;
+    let untouched = ConntrackFilter::new()
+        .proto(IpProtocol::Tcp)
+        .status(ConntrackStatus::empty(), translated());
+    tracked.flush_conntrack_matching(&untouched).await
 }
 
 async fn routes(netns: &Netns) -> nlink::Result<()> {
     let routes: Connection<Route> = Connection::new_in(netns)?;
     for rule in [RuleBuilder::v4(), RuleBuilder::v6()] {
-        routes.del_rule_if_exists(policy_rule(rule.clone())).await?;
-        routes.add_rule(policy_rule(rule)).await?;
+        // Never out and in again: an answer on its way in between would leave the pod.
+        match routes.add_rule(policy_rule(rule)).await {
+            Err(error) if error.is_already_exists() => {}
+            other => other?,
+        }
     }
     routes.replace_route(local_v4()).await?;
     routes.replace_route(local_v6()).await

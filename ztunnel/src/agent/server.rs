@@ -5,6 +5,7 @@
 //! pod that goes to all.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,9 @@ use proto::zds::{
     ZdsHello, workload_request, workload_response,
 };
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use super::{Command, Enrolment, Error, LEAVE_LINGER, Pod, rules};
+use super::{Command, Enrolment, Error, LEAVE_END, LEAVE_LINGER, LEAVE_LOOK, Pod, rules};
 use crate::zds::{Error as ZdsError, Listener, Socket};
 
 /// How long a ztunnel may take to answer, as Istio's agent allows.
@@ -31,6 +32,7 @@ pub(super) struct Server {
     inbox: mpsc::Receiver<Command>,
     publish: watch::Sender<Arc<BTreeMap<String, Enrolment>>>,
     pods: BTreeMap<String, Enrolled>,
+    leaving: BTreeMap<String, Leaving>,
     ztunnels: VecDeque<Ztunnel>,
     next_ztunnel: u64,
     work: FuturesUnordered<futures_util::future::BoxFuture<'static, Event>>,
@@ -40,7 +42,21 @@ struct Enrolled {
     pod: Pod,
     netns: Arc<Netns>,
     state: Enrolment,
-    redirected: bool,
+    rules: Rules,
+}
+
+/// How far a pod's rules are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Rules {
+    Out,
+    GoingIn,
+    In,
+}
+
+/// A pod on its way out. Dropped, it goes no further: the pod comes back, or is no more.
+struct Leaving {
+    netns: Arc<Netns>,
+    _goes_on: oneshot::Sender<Infallible>,
 }
 
 /// The agent's end of one conversation; the newest is last.
@@ -77,11 +93,12 @@ enum Event {
     /// The rules of a pod are in, or not.
     Redirected {
         uid: String,
+        netns: Arc<Netns>,
         result: Result<(), Error>,
         done: Option<oneshot::Sender<Result<(), Error>>>,
     },
-    /// A leaving pod's rules are out and the ztunnels heard of it.
-    Left,
+    /// Nothing is left in a pod that left, or it is not leaving any more.
+    Left { uid: String, netns: Arc<Netns> },
 }
 
 impl Server {
@@ -95,6 +112,7 @@ impl Server {
             inbox,
             publish,
             pods: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             ztunnels: VecDeque::new(),
             next_ztunnel: 0,
             work: FuturesUnordered::new(),
@@ -124,6 +142,7 @@ impl Server {
         match command {
             Command::Enrol { pod, netns, done } => {
                 let uid = pod.uid.clone();
+                self.leaving.remove(&uid);
                 let netns = Arc::new(netns);
                 let state = Enrolment::Pending;
                 self.pods.insert(
@@ -132,28 +151,16 @@ impl Server {
                         pod: *pod,
                         netns,
                         state,
-                        redirected: false,
+                        rules: Rules::Out,
                     },
                 );
                 self.publish();
                 self.tell_newest(&uid, Some(done));
             }
-            Command::Leave { uid, done } => {
-                let Some(enrolled) = self.pods.remove(&uid) else {
-                    let _ = done.send(Ok(()));
-                    return;
-                };
-                self.publish();
-                let ztunnels = self
-                    .ztunnels
-                    .iter()
-                    .map(|ztunnel| ztunnel.queue.clone())
-                    .collect();
-                self.work
-                    .push(Box::pin(leave(uid, enrolled, ztunnels, done)));
-            }
+            Command::Leave { uid, done } => self.leave(uid, done),
             Command::Forget { uid, done } => {
                 self.pods.remove(&uid);
+                self.leaving.remove(&uid);
                 self.publish();
                 for ztunnel in &self.ztunnels {
                     let (heard, _) = oneshot::channel();
@@ -165,6 +172,31 @@ impl Server {
                 let _ = done.send(Ok(()));
             }
         }
+    }
+
+    fn leave(&mut self, uid: String, done: oneshot::Sender<Result<(), Error>>) {
+        let Some(enrolled) = self.pods.remove(&uid) else {
+            let _ = done.send(Ok(()));
+            return;
+        };
+        self.publish();
+        let queues = self.ztunnels.iter().map(|ztunnel| ztunnel.queue.clone());
+        let queues = queues.collect();
+        let (goes_on, comes_back) = oneshot::channel();
+        let netns = enrolled.netns.clone();
+        let leaving = Leaving {
+            netns: netns.clone(),
+            _goes_on: goes_on,
+        };
+        self.leaving.insert(uid.clone(), leaving);
+        self.work.push(Box::pin(async move {
+            tokio::select! {
+                biased;
+                _ = comes_back => {}
+                () = leave(&uid, enrolled, queues, done) => {}
+            }
+            Event::Left { uid, netns }
+        }));
     }
 
     /// Begins a conversation: everything known now, then whatever comes.
@@ -230,44 +262,69 @@ impl Server {
                 accepted: true,
                 done,
             } => self.redirect(uid, done),
-            Event::Redirected { uid, result, done } => {
-                match (&result, self.pods.get_mut(&uid)) {
-                    (Ok(()), Some(enrolled)) => {
-                        enrolled.redirected = true;
-                        enrolled.state = Enrolment::Enabled;
-                        self.publish();
-                    }
-                    (Ok(()), None) => {}
-                    (Err(error), _) => {
-                        tracing::error!(%uid, error = %error, "the pod is not in the mesh");
-                    }
-                }
+            Event::Redirected {
+                uid,
+                netns,
+                result,
+                done,
+            } => {
+                self.redirected(&uid, &netns, &result);
                 done.map(|done| done.send(result));
             }
-            Event::Left => {}
+            Event::Left { uid, netns } => {
+                let left = |leaving: &Leaving| Arc::ptr_eq(&leaving.netns, &netns);
+                if self.leaving.get(&uid).is_some_and(left) {
+                    self.leaving.remove(&uid);
+                }
+            }
+        }
+    }
+
+    fn redirected(&mut self, uid: &str, netns: &Arc<Netns>, result: &Result<(), Error>) {
+        // A pod that left and came back meanwhile has rules on their way for itself.
+        let enrolled = self.pods.get_mut(uid);
+        let enrolled = enrolled.filter(|enrolled| Arc::ptr_eq(&enrolled.netns, netns));
+        match (result, enrolled) {
+            (Ok(()), Some(enrolled)) => {
+                enrolled.rules = Rules::In;
+                enrolled.state = Enrolment::Enabled;
+                self.publish();
+            }
+            (Ok(()), None) => {}
+            (Err(error), _) => {
+                tracing::error!(%uid, error = %error, "the pod is not in the mesh");
+            }
         }
     }
 
     /// ztunnel listens in the pod: now packets may be sent its way.
     fn redirect(&mut self, uid: String, done: Option<oneshot::Sender<Result<(), Error>>>) {
-        let Some(enrolled) = self.pods.get(&uid) else {
+        let Some(enrolled) = self.pods.get_mut(&uid) else {
             done.map(|done| done.send(Ok(())));
             return;
         };
-        if enrolled.redirected {
+        let netns = enrolled.netns.clone();
+        if enrolled.rules == Rules::In {
             self.event(Event::Redirected {
                 uid,
+                netns,
                 result: Ok(()),
                 done,
             });
             return;
         }
-        let (netns, redirection) = (enrolled.netns.clone(), enrolled.pod.redirection);
+        enrolled.rules = Rules::GoingIn;
+        let redirection = enrolled.pod.redirection;
         let pod = name(&enrolled.pod);
         self.work.push(Box::pin(async move {
             let result = rules::install(&netns, redirection).await;
             let result = result.map_err(|source| Error::Redirect { pod, source });
-            Event::Redirected { uid, result, done }
+            Event::Redirected {
+                uid,
+                netns,
+                result,
+                done,
+            }
         }));
     }
 
@@ -297,33 +354,52 @@ async fn added(
     }
 }
 
+/// Takes a pod out of the mesh. Dropped anywhere, it leaves what another enrolment builds upon.
 async fn leave(
-    uid: String,
+    uid: &str,
     enrolled: Enrolled,
     ztunnels: Vec<mpsc::UnboundedSender<Message>>,
     done: oneshot::Sender<Result<(), Error>>,
-) -> Event {
-    let result = if enrolled.redirected {
+) {
+    let Enrolled {
+        pod, netns, rules, ..
+    } = enrolled;
+    let redirected = rules != Rules::Out;
+    let result = if redirected {
         tokio::time::sleep(LEAVE_LINGER).await;
-        rules::remove(&enrolled.netns).await
+        rules::release(&netns, pod.redirection).await
     } else {
         Ok(())
     };
     for ztunnel in ztunnels {
         let (heard, answer) = oneshot::channel();
-        if ztunnel
-            .send(Message::Del {
-                uid: uid.clone(),
-                heard,
-            })
-            .is_ok()
-        {
+        let uid = uid.to_owned();
+        if ztunnel.send(Message::Del { uid, heard }).is_ok() {
             let _ = answer.await;
         }
     }
-    let pod = name(&enrolled.pod);
-    let _ = done.send(result.map_err(|source| Error::Redirect { pod, source }));
-    Event::Left
+    let pod = name(&pod);
+    let result = result.map_err(|source| Error::Redirect {
+        pod: pod.clone(),
+        source,
+    });
+    let _ = done.send(result);
+    if !redirected {
+        return;
+    }
+    let end = Instant::now() + LEAVE_END;
+    loop {
+        // First for what is on its way at this moment.
+        tokio::time::sleep(LEAVE_LOOK).await;
+        // Who cannot tell must wait.
+        if Instant::now() >= end || !rules::is_in_use(&netns).await.unwrap_or(true) {
+            break;
+        }
+    }
+    if let Err(error) = rules::remove(&netns).await {
+        let error = runtime::report(&error);
+        tracing::warn!(%pod, %error, "what its redirection left in the pod cannot be removed");
+    }
 }
 
 /// One conversation, strictly question and answer, until it breaks.
@@ -354,7 +430,7 @@ async fn converse(
             }
         }
     };
-    let result: Result<std::convert::Infallible, ZdsError> = conversation.await;
+    let result: Result<Infallible, ZdsError> = conversation.await;
     match result {
         Err(error) => error,
         Ok(never) => match never {},

@@ -1,16 +1,23 @@
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use nlink::netlink::link::VethLink;
 use nlink::netlink::namespace::Netns;
 use nlink::netlink::nftables::Family;
-use nlink::{Connection, Nftables, Route};
+use nlink::{Connection, Ipv4Address, Nftables, Route};
 use proto::zds::{
     Ack, Version, WorkloadRequest, WorkloadResponse, ZdsHello, workload_request::Payload,
     workload_response,
 };
+use socket2::{Domain, SockRef, Type};
 use tokio::time::timeout;
 
 use super::{Agent, Enrolment, Pod, Redirection, rules};
+use crate::netns::Namespace;
 use crate::zds::Socket;
 
 static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -53,6 +60,24 @@ async fn tables(netns: &Netns) -> Vec<String> {
     let connection: Connection<Nftables> = Connection::new_in(netns).unwrap();
     let tables = connection.list_tables_in(Family::Inet).await.unwrap();
     tables.into_iter().map(|table| table.name).collect()
+}
+
+/// Whether anything is redirected.
+async fn redirects(netns: &Netns) -> bool {
+    let connection: Connection<Nftables> = Connection::new_in(netns).unwrap();
+    let rules = connection
+        .list_rules("cairn-ambient-nat", Family::Inet)
+        .await;
+    !rules.unwrap().is_empty()
+}
+
+async fn until(what: &str, holds: impl AsyncFn() -> bool) {
+    let waited = timeout(Duration::from_secs(30), async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    waited.await.expect(what);
 }
 
 async fn policy_rules(netns: &Netns) -> usize {
@@ -117,6 +142,187 @@ async fn rules_go_in_twice_and_come_out_without_a_trace() {
     rules::remove(&netns).await.unwrap();
     assert!(tables(&netns).await.is_empty());
     assert_eq!(policy_rules(&netns).await, 0);
+    assert_eq!(netns.sysctl().get(rules::PICK_UP).unwrap(), "1");
+}
+
+/// A pod and somebody else, with a wire between them.
+struct Pair {
+    pod: Netns,
+    peer: Netns,
+    _names: [TestNetns; 2],
+}
+
+const POD: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+const PEER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+/// How long something that must happen may take.
+const PATIENCE: Option<Duration> = Some(Duration::from_secs(5));
+
+impl Pair {
+    async fn new() -> Option<Self> {
+        let names = [TestNetns::new().await?, TestNetns::new().await?];
+        let [pod, peer] = [names[0].open(), names[1].open()];
+        let links: Connection<Route> = Connection::new_in(&pod).unwrap();
+        let wire = VethLink::new("eth0", "eth0").peer_netns_fd(peer.as_fd());
+        links.add_link(wire).await.unwrap();
+        for (netns, address) in [(&pod, POD), (&peer, PEER)] {
+            let links: Connection<Route> = Connection::new_in(netns).unwrap();
+            let address = Ipv4Address::new("eth0", address, 24);
+            links.add_address(address).await.unwrap();
+            links.set_link_up("eth0").await.unwrap();
+        }
+        Some(Self {
+            pod,
+            peer,
+            _names: names,
+        })
+    }
+}
+
+fn listen(netns: &Netns, port: u16) -> TcpListener {
+    let bound = netns.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)));
+    bound.unwrap().unwrap()
+}
+
+/// A connection to port 80, and its other end, which `listener` must be the one to get.
+fn connect(from: &Netns, to: Ipv4Addr, listener: &TcpListener) -> [TcpStream; 2] {
+    let dialled = from.run(|| TcpStream::connect((to, 80)));
+    [dialled.unwrap().unwrap(), accept(listener)]
+}
+
+fn accept(listener: &TcpListener) -> TcpStream {
+    SockRef::from(listener).set_read_timeout(PATIENCE).unwrap();
+    listener.accept().expect("it went to somebody else").0
+}
+
+/// A connection carries bytes; its first end speaks first.
+fn alive(ends: &mut [TcpStream; 2]) {
+    for (from, to) in [(0, 1), (1, 0)] {
+        ends[from].write_all(b"!").unwrap();
+        ends[to].set_read_timeout(PATIENCE).unwrap();
+        ends[to].read_exact(&mut [0]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn open_connections_outlive_enrolment_and_what_was_redirected_outlives_leaving() {
+    let Some(Pair { pod, peer, _names }) = Pair::new().await else {
+        return;
+    };
+    let application = listen(&pod, 80);
+    let elsewhere = listen(&peer, 80);
+    let inbound = listen(&pod, 15006);
+    let outbound = listen(&pod, 15001);
+    let mut open = vec![];
+    for _ in 0..3 {
+        for server_first in [false, true] {
+            for mut ends in [
+                connect(&peer, POD, &application),
+                connect(&pod, PEER, &elsewhere),
+            ] {
+                if server_first {
+                    ends.reverse();
+                }
+                open.push(ends);
+            }
+        }
+        rules::install(&pod, Redirection::default()).await.unwrap();
+        open.iter_mut().for_each(alive);
+        open.push(connect(&peer, POD, &inbound));
+        open.push(connect(&pod, PEER, &outbound));
+        assert!(rules::is_in_use(&pod).await.unwrap());
+        rules::release(&pod, Redirection::default()).await.unwrap();
+        open.iter_mut().for_each(alive);
+    }
+    open.push(connect(&peer, POD, &application));
+    open.push(connect(&pod, PEER, &elsewhere));
+    drop(open.extract_if(.., is_redirected).collect::<Vec<_>>());
+    until("nothing lives on the redirection", async || {
+        !rules::is_in_use(&pod).await.unwrap()
+    })
+    .await;
+    rules::remove(&pod).await.unwrap();
+    open.iter_mut().for_each(alive);
+    rules::install(&pod, Redirection::default()).await.unwrap();
+    open.iter_mut().for_each(alive);
+    drop(connect(&peer, POD, &inbound));
+}
+
+/// Whether an end of it is ztunnel's.
+fn is_redirected(ends: &mut [TcpStream; 2]) -> bool {
+    let ports = ends.each_ref().map(|end| end.local_addr().unwrap().port());
+    ports.contains(&15006) || ports.contains(&15001)
+}
+
+/// The answers of such a connection leave the pod, and are reset elsewhere, when they meet one
+/// moment without the mark or its route.
+#[tokio::test]
+async fn a_connection_in_a_clients_name_notices_no_change_of_rules() {
+    let Some(Pair {
+        pod,
+        peer: _,
+        _names,
+    }) = Pair::new().await
+    else {
+        return;
+    };
+    let filters = ["all", "eth0", "lo"].map(|link| format!("net.ipv4.conf.{link}.rp_filter"));
+    for filter in &filters {
+        pod.sysctl().set(filter, "0").unwrap();
+    }
+    let application = listen(&pod, 80);
+    rules::install(&pod, Redirection::default()).await.unwrap();
+    let namespace = Namespace::new(pod.as_fd().try_clone_to_owned().unwrap());
+    let dialled = namespace.connect((POD, 80).into(), Some(PEER.into()));
+    let dialled = timeout(Duration::from_secs(5), dialled).await.unwrap();
+    let dialled = dialled.unwrap().into_std().unwrap();
+    dialled.set_nonblocking(false).unwrap();
+    let mut ends = [dialled, accept(&application)];
+    assert!(rules::is_in_use(&pod).await.unwrap());
+    let enough = Arc::new(AtomicBool::new(false));
+    let talk = std::thread::spawn({
+        let enough = enough.clone();
+        move || {
+            while !enough.load(Ordering::Relaxed) {
+                alive(&mut ends);
+            }
+        }
+    });
+    for _ in 0..100 {
+        rules::release(&pod, Redirection::default()).await.unwrap();
+        rules::install(&pod, Redirection::default()).await.unwrap();
+    }
+    enough.store(true, Ordering::Relaxed);
+    talk.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_between_the_ports_of_an_ended_one_is_redirected() {
+    let Some(Pair { pod, peer, _names }) = Pair::new().await else {
+        return;
+    };
+    let application = listen(&pod, 80);
+    let inbound = listen(&pod, 15006);
+    // It begins before the pod is let go for good, and ends when nobody watches.
+    rules::install(&pod, Redirection::default()).await.unwrap();
+    rules::release(&pod, Redirection::default()).await.unwrap();
+    let [dialled, accepted] = connect(&peer, POD, &application);
+    let from = dialled.local_addr().unwrap();
+    rules::remove(&pod).await.unwrap();
+    for end in [&dialled, &accepted] {
+        // Reset, so that the port can be taken again at once.
+        SockRef::from(end).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+    drop((dialled, accepted));
+    rules::install(&pod, Redirection::default()).await.unwrap();
+    let again = peer.run(|| {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&from.into())?;
+        socket.connect(&SocketAddr::from((POD, 80)).into())?;
+        Ok::<_, std::io::Error>(socket)
+    });
+    let _again = again.unwrap().unwrap();
+    accept(&inbound);
 }
 
 #[tokio::test]
@@ -149,12 +355,51 @@ async fn a_pod_is_redirected_only_once_ztunnel_serves_it() {
         );
         assert_eq!(tables(&netns.open()).await.len(), 3);
 
+        // ztunnel is gone again; there is nobody to tell.
         agent.leave("u1").await.unwrap();
         assert!(agent.states().borrow().is_empty());
-        assert!(tables(&netns.open()).await.is_empty());
+        until("nothing is left", async || {
+            tables(&netns.open()).await.is_empty()
+        })
+        .await;
     };
     tokio::select! {
         () = life => unreachable!("the agent lives as long as its handle"),
+        () = test => {}
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_pod_that_comes_back_while_it_leaves_is_served_again() {
+    let Some(netns) = TestNetns::new().await else {
+        return;
+    };
+    let path = socket_path();
+    let (agent, life) = Agent::start(&path).unwrap();
+    let test = async {
+        for _ in 0..2 {
+            let enrolment = agent.enrol(pod(), netns.open());
+            enrolment.await.unwrap();
+            let mut states = agent.states();
+            let enabled = states.wait_for(|states| states.get("u1") == Some(&Enrolment::Enabled));
+            drop(
+                timeout(Duration::from_secs(10), enabled)
+                    .await
+                    .unwrap()
+                    .unwrap(),
+            );
+            // Whoever wants it back does not wait for it to have left.
+            let leaving = timeout(Duration::from_millis(100), agent.leave("u1")).await;
+            assert!(leaving.is_err(), "others get time to hear of it");
+        }
+        agent.enrol(pod(), netns.open()).await.unwrap();
+        tokio::time::sleep(super::LEAVE_LINGER * 2).await;
+        assert!(redirects(&netns.open()).await);
+    };
+    tokio::select! {
+        () = life => unreachable!("the agent lives as long as its handle"),
+        _ = ztunnel(&path, usize::MAX) => unreachable!("it hears without end"),
         () = test => {}
     }
     std::fs::remove_file(path).unwrap();
