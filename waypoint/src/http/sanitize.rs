@@ -297,12 +297,15 @@ pub(crate) fn is_untrusted(name: &str) -> bool {
 
 /// Says who the request is from and which one it is.
 fn identify(headers: &mut HeaderMap, client: IpAddr, id: impl FnOnce() -> Uuid) {
-    let known = headers.get(X_REQUEST_ID).is_some_and(|value| {
+    let is_id = |value: &&HeaderValue| {
         value
             .to_str()
             .is_ok_and(|text| text.len() == 36 && Uuid::try_parse(text).is_ok())
-    });
-    if !known {
+    };
+    if let Some(known) = headers.get(X_REQUEST_ID).filter(is_id).cloned() {
+        // Of several the first, and no other beside it.
+        headers.insert(X_REQUEST_ID, known);
+    } else {
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         let text = id().hyphenated().encode_lower(&mut text);
         if let Ok(value) = HeaderValue::from_str(text) {

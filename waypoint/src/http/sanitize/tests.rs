@@ -113,6 +113,24 @@ fn a_target_begins_with_a_slash_also_where_the_client_left_it_out() {
 }
 
 #[test]
+fn a_request_has_one_id_however_many_it_came_with() {
+    let other = "00000000-0000-4000-8000-000000000000";
+    for (ids, kept) in [([ID, other], ID), ([other, ID], other), (["x", other], ID)] {
+        let head = http1(
+            "/",
+            &[
+                ("host", "a"),
+                ("x-request-id", ids[0]),
+                ("x-request-id", ids[1]),
+            ],
+        )
+        .unwrap();
+        let all: Vec<_> = head.headers.get_all("x-request-id").iter().collect();
+        assert_eq!(all, [kept], "{ids:?}");
+    }
+}
+
+#[test]
 fn only_options_may_ask_for_the_server_itself() {
     let star = |method| clean(method, "*", Version::HTTP_11, &[("host", "a")]);
     assert_eq!(star("OPTIONS").unwrap().target, "*");
