@@ -120,8 +120,8 @@ async fn find(
         match resolve(&snapshot, &target, namespace) {
             Ok(destination) => return Ok((snapshot, destination, target)),
             Err(refusal) => {
-                let changed = timeout_at(patience, changes.changed()).await;
-                if !matches!(changed, Ok(Ok(()))) {
+                let news = timeout_at(patience, changes.changed()).await;
+                if !matches!(news, Ok(Ok(()))) {
                     return Err(refusal);
                 }
             }

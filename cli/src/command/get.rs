@@ -86,17 +86,17 @@ fn queries(args: &Args) -> Vec<ObjectQuery> {
         namespace: String::new(),
         name: name.to_owned(),
     };
-    let (kinds, named) = match args.kind.split_once('/') {
-        Some((kind, name)) => (kind, Some(name)),
+    let (kinds, first) = match args.kind.split_once('/') {
+        Some((kinds, name)) => (kinds, Some(name)),
         None => (args.kind.as_str(), None),
     };
-    let names: Vec<&str> = named
+    let wanted: Vec<&str> = first
         .into_iter()
         .chain(args.name.iter().map(String::as_str))
         .collect();
-    let of = |kind| match names.as_slice() {
+    let of = |kind| match wanted.as_slice() {
         [] => vec![query(kind, "")],
-        names => names.iter().map(|name| query(kind, name)).collect(),
+        wanted => wanted.iter().map(|name| query(kind, name)).collect(),
     };
     kinds.split(',').flat_map(of).collect()
 }

@@ -176,7 +176,7 @@ fn no_way_to_repeat_oneself_comes_to_more_than_a_file_may() {
         ),
     ] {
         let manifest = parse_text(&text);
-        assert_eq!(manifest.unreadable.len(), 1, "{:.40}", text);
+        assert_eq!(manifest.unreadable.len(), 1, "{text:.40}");
         let what = &manifest.unreadable[0].what;
         assert!(what.contains("too many values"), "{what}");
     }

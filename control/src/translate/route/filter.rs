@@ -53,7 +53,7 @@ fn in_list(kind: route_filter::Kind) -> RouteFilter {
     RouteFilter { kind: Some(kind) }
 }
 
-/// The host that a RequestHeaderModifier sets. It is what is asked for and no header like others.
+/// The host that a `RequestHeaderModifier` sets. It is what is asked for and no header like others.
 fn host_set_by(filter: &Filter) -> Option<route_filter::Kind> {
     let given = filter.request_header_modifier.as_ref()?;
     let host = given
