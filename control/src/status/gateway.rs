@@ -1,7 +1,7 @@
 //! Gateways and their classes.
 
 use gateway_api::experimental::gatewayclasses::GatewayClass;
-use gateway_api::experimental::gateways::{Gateway, GatewayListeners};
+use gateway_api::experimental::gateways::{Gateway, GatewayListeners, GatewaySpec};
 
 use super::{Condition, Judged, ListenerStatus, Note, Status, Truth, Words, wording};
 use crate::object::Object;
@@ -74,6 +74,13 @@ pub(crate) fn gateway(
         Role::Remote => Some(remote(object, front)),
         Role::Waypoint => Some(waypoint(object, &spec.listeners, parameters(spec), front)),
     }
+}
+
+/// The warning about a Gateway whose class does not exist. It may yet come, and be anybody's, so
+/// there is no condition.
+pub(crate) fn without_class(gateway: &GatewaySpec) -> Note {
+    let words = wording::gateway::class_missing(&gateway.gateway_class_name);
+    Note::new("spec.gatewayClassName", words)
 }
 
 fn not_served(object: &Object) -> Judged {

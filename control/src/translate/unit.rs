@@ -161,6 +161,11 @@ fn gateway(view: &View<'_>, object: &Object, gateway: &Gateway, output: &mut Out
     let front = front(view, object, gateway, role);
     if let Some(judged) = status::gateway::gateway(object, gateway, role, &front) {
         output.judge(judged);
+    } else if view
+        .typed::<GatewayClass>("", &gateway.spec.gateway_class_name)
+        .is_none()
+    {
+        output.notes = vec![status::gateway::without_class(&gateway.spec)];
     }
     let is_understood = parameters(&gateway.spec).is_none_or(|found| found == PARAMETERS);
     if role == Role::Waypoint && is_managed(&gateway.spec) && is_understood {

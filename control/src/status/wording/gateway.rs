@@ -33,6 +33,15 @@ pub(in crate::status) fn ingress_not_served() -> Words {
     )
 }
 
+/// A Gateway of a class that does not exist.
+pub(in crate::status) fn class_missing(class: &str) -> Words {
+    words(
+        format!("class \"{class}\" does not exist"),
+        "nothing is deployed or configured for it",
+        "use class istio-waypoint for a waypoint, or create the class",
+    )
+}
+
 /// A listener that is not a waypoint's.
 pub(in crate::status) fn listener(listener: &GatewayListeners) -> Words {
     words(
