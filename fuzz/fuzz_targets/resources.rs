@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mesh::authz::{self, Attachment, Scope};
+use mesh::authz;
 use mesh::convert::{self, Rejected};
 use mesh::plugin::Plugin;
 use mesh::route::Route;
