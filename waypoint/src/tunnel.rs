@@ -112,21 +112,23 @@ async fn find(
     let target = connect.target().cloned();
     let target = target.map_err(|rejected| Refusal::from(rejected.clone()))?;
     let namespace = peer.id.namespace().unwrap_or_default();
-    let mut changes = worker.state.changes();
-    let patience = Instant::now() + PATIENCE;
-    loop {
-        changes.borrow_and_update();
+    let look = || {
         let snapshot = worker.state.current();
-        match resolve(&snapshot, &target, namespace) {
-            Ok(destination) => return Ok((snapshot, destination, target)),
-            Err(refusal) => {
-                let news = timeout_at(patience, changes.changed()).await;
-                if !matches!(news, Ok(Ok(()))) {
-                    return Err(refusal);
-                }
-            }
+        let destination = resolve(&snapshot, &target, namespace)?;
+        Ok((snapshot, destination))
+    };
+    let mut found = look();
+    if found.is_err() {
+        let mut changes = worker.state.changes();
+        let patience = Instant::now() + PATIENCE;
+        // Once more at once: the change may have come before we listened.
+        found = look();
+        while found.is_err() && matches!(timeout_at(patience, changes.changed()).await, Ok(Ok(())))
+        {
+            found = look();
         }
     }
+    found.map(|(snapshot, destination)| (snapshot, destination, target))
 }
 
 /// Finds what a CONNECT names: a service by address or name, else a workload by address; in both

@@ -84,16 +84,17 @@ impl Tunnel {
         )
     }
 
-    /// Whether the destination is behind this waypoint no more.
-    pub(crate) fn has_left(&self, snapshot: &Snapshot) -> bool {
-        let service = self.destination.service();
-        service.is_some_and(|service| snapshot.has_left(&service.key))
-    }
-
-    /// What applies to the requests, in a snapshot; `None` when the destination is gone.
+    /// What applies to the requests, in a snapshot; `None` when the destination is gone. One that
+    /// has left this waypoint rings [`leave`](Self::leave).
     pub(crate) fn rules(&self, snapshot: &Snapshot) -> Option<Arc<Rules>> {
         match &self.destination {
-            Destination::Service(service, port) => snapshot.rules(&service.key, *port).cloned(),
+            Destination::Service(service, port) => {
+                let rules = snapshot.service_rules(&service.key)?;
+                if rules.left().is_some() {
+                    self.leave.notify_one();
+                }
+                rules.port(*port).cloned()
+            }
             Destination::Workload(..) => Some(snapshot.direct().clone()),
         }
     }

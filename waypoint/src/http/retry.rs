@@ -63,11 +63,12 @@ pub(crate) async fn send(
     for attempt in 0.. {
         let until = earlier(cx.deadline, routed.timeouts.backend_request.map(from_now));
         let outcome = once(cx, routed, &head, &body, &tried, until).await;
-        let wait = policy.wait(attempt, cx.tunnel.worker.draw.unit());
-        let last = attempt >= policy.attempts || past(cx.deadline, wait);
-        let again = !last && policy.again(&outcome, &body);
+        let again = attempt < policy.attempts && policy.again(&outcome, &body);
+        let wait = again
+            .then(|| policy.wait(attempt, cx.tunnel.worker.draw.unit()))
+            .filter(|wait| !past(cx.deadline, *wait));
         match outcome {
-            Ok((answer, in_flight)) if !again => {
+            Ok((answer, in_flight)) if wait.is_none() => {
                 if attempt > 0 && policy.wants_status(answer.response.status()) {
                     cx.report.flag(Flag::RetryLimit);
                 }
@@ -79,7 +80,7 @@ pub(crate) async fn send(
             Err((failed, endpoint)) => {
                 let error = failed.into_error();
                 cx.report.failure(runtime::report(&error));
-                if !again {
+                if wait.is_none() {
                     if attempt > 0 && policy.attempts > 0 {
                         cx.report.flag(Flag::RetryLimit);
                     }
@@ -89,7 +90,7 @@ pub(crate) async fn send(
                 tried.extend(endpoint);
             }
         }
-        sleep(wait).await;
+        sleep(wait.unwrap_or_default()).await;
     }
     Err(Kind::NoEndpoint.into())
 }

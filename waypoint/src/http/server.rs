@@ -147,9 +147,6 @@ async fn answer(
     let head = sanitize::head(parts, worker.normalization, client, || worker.draw.uuid());
     let snapshot = worker.state.current();
     let rules = tunnel.rules(&snapshot);
-    if tunnel.has_left(&snapshot) {
-        tunnel.leave.notify_one();
-    }
     let (head, rules) = match (head, rules) {
         (Ok(head), Some(rules)) => (head, rules),
         (Err(error), _) => return Ok(refuse(report, &error)),

@@ -25,7 +25,7 @@ pub(crate) struct Rules {
 
 /// What applies to a service, by port.
 #[derive(Clone, Debug)]
-pub(super) struct ServiceRules {
+pub(crate) struct ServiceRules {
     ports: Arc<[(u16, Arc<Rules>)]>,
     /// Whether this waypoint stands before the service.
     ours: bool,
@@ -44,12 +44,14 @@ impl ServiceRules {
         })
     }
 
-    /// Since when this waypoint stands before the service no more.
-    pub(super) fn left(&self) -> Option<Instant> {
+    /// Since when this waypoint stands before the service no more. What comes all the same is served
+    /// as before; its connections are asked to end, so that the next go another way.
+    pub(crate) fn left(&self) -> Option<Instant> {
         self.left
     }
 
-    pub(super) fn port(&self, port: u16) -> Option<&Arc<Rules>> {
+    /// What applies to one of its ports.
+    pub(crate) fn port(&self, port: u16) -> Option<&Arc<Rules>> {
         self.ports
             .iter()
             .find(|(known, _)| *known == port)

@@ -76,16 +76,9 @@ impl Snapshot {
         &self.own
     }
 
-    /// What applies to a port of a service, or `None` when there is no such port.
-    pub(crate) fn rules(&self, service: &NamespacedHostname, port: u16) -> Option<&Arc<Rules>> {
-        self.services.get(service)?.port(port)
-    }
-
-    /// Whether this waypoint stood before a service and does so no more. What comes all the same is
-    /// served as before; its connections are asked to end, so that the next go another way.
-    pub(crate) fn has_left(&self, service: &NamespacedHostname) -> bool {
-        let rules = self.services.get(service);
-        rules.is_some_and(|rules| rules.left().is_some())
+    /// What applies to a service.
+    pub(crate) fn service_rules(&self, service: &NamespacedHostname) -> Option<&ServiceRules> {
+        self.services.get(service).map(Arc::as_ref)
     }
 
     /// What applies to workloads that are addressed themselves.

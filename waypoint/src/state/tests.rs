@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use mesh::address::NamespacedHostname;
 use mesh::authz::Action;
 use mesh::route::Selection;
 use prost::Message;
@@ -10,7 +11,7 @@ use proto::workload::{Address, NetworkAddress, Port, Service, Workload, address}
 use xds::client::{Handler, Resource, Update};
 
 use super::snapshot::HEARSAY;
-use super::{State, Writer};
+use super::{Rules, Snapshot, State, Writer};
 use crate::fixtures;
 
 /// A writer, its state, and what it asked to be loaded.
@@ -18,6 +19,11 @@ struct Mesh {
     writer: Writer,
     state: Arc<State>,
     loads: tokio::sync::mpsc::UnboundedReceiver<super::Load>,
+}
+
+/// What applies to port 80 of a service.
+fn rules_of<'s>(snapshot: &'s Snapshot, service: &NamespacedHostname) -> Option<&'s Arc<Rules>> {
+    snapshot.service_rules(service)?.port(80)
 }
 
 impl Mesh {
@@ -66,14 +72,14 @@ impl Mesh {
 
     fn policies(&self, service: &str) -> Vec<String> {
         let snapshot = self.state.current();
-        let rules = snapshot.rules(&key(service), 80).unwrap();
+        let rules = rules_of(&snapshot, &key(service)).unwrap();
         let name = |policy: &Arc<mesh::authz::Policy>| policy.origin.name.to_string();
         rules.policies.iter().map(name).collect()
     }
 
     fn plugins(&self, service: &str) -> Vec<(String, bool)> {
         let snapshot = self.state.current();
-        let rules = snapshot.rules(&key(service), 80).unwrap();
+        let rules = rules_of(&snapshot, &key(service)).unwrap();
         let shown = |loaded: &Arc<super::Loaded>| {
             (loaded.plugin.origin.name.to_string(), loaded.module.is_ok())
         };
@@ -85,8 +91,8 @@ impl Mesh {
     }
 }
 
-fn key(name: &str) -> mesh::address::NamespacedHostname {
-    mesh::address::NamespacedHostname::new("shop", format!("{name}.shop"))
+fn key(name: &str) -> NamespacedHostname {
+    NamespacedHostname::new("shop", format!("{name}.shop"))
 }
 
 fn service(name: &str) -> Address {
@@ -225,7 +231,7 @@ fn a_reader_keeps_the_snapshot_it_took() {
     let mut mesh = Mesh::new().with_services();
     let old = mesh.state.current();
     mesh.put(proto::POLICY_TYPE, &[("c", policy("cart", Some("cart")))]);
-    assert_eq!(old.rules(&key("cart"), 80).unwrap().policies.len(), 0);
+    assert_eq!(rules_of(&old, &key("cart")).unwrap().policies.len(), 0);
     assert_eq!(mesh.policies("cart"), ["cart"]);
 }
 
@@ -240,7 +246,7 @@ fn a_rejected_update_leaves_the_last_good_version() {
     let refused = mesh.put(proto::POLICY_TYPE, &[("c", bad)]);
     assert!(refused[0].starts_with("c: action: "), "{refused:?}");
     let snapshot = mesh.state.current();
-    let rules = snapshot.rules(&key("cart"), 80).unwrap();
+    let rules = rules_of(&snapshot, &key("cart")).unwrap();
     assert_eq!(rules.policies[0].action, Action::Deny);
     assert!(
         rules.policies[0].rules.is_empty(),
@@ -260,7 +266,7 @@ fn a_policy_that_never_was_valid_denies_what_it_is_about() {
         &[("bad", bad), ("good", policy("good", Some("cart")))],
     );
     let snapshot = mesh.state.current();
-    let rules = snapshot.rules(&key("cart"), 80).unwrap();
+    let rules = rules_of(&snapshot, &key("cart")).unwrap();
     let all = rules
         .policies
         .iter()
@@ -300,7 +306,7 @@ fn a_route_that_never_was_valid_fails_its_requests() {
         "{refused:?}"
     );
     let snapshot = mesh.state.current();
-    let rules = snapshot.rules(&key("cart"), 80).unwrap();
+    let rules = rules_of(&snapshot, &key("cart")).unwrap();
     let headers = vec![];
     let request = mesh::request::Request {
         method: "GET",
@@ -375,7 +381,11 @@ async fn a_service_that_went_to_another_waypoint_is_served_until_all_have_heard(
         by_name
     };
     let key = key("cart");
-    assert!(is_served(&mesh) && !mesh.state.current().has_left(&key));
+    let has_left = |mesh: &Mesh| {
+        let snapshot = mesh.state.current();
+        snapshot.service_rules(&key).unwrap().left().is_some()
+    };
+    assert!(is_served(&mesh) && !has_left(&mesh));
     let Some(address::Type::Service(mut other)) = service("cart").r#type else {
         panic!()
     };
@@ -384,12 +394,12 @@ async fn a_service_that_went_to_another_waypoint_is_served_until_all_have_heard(
         r#type: Some(address::Type::Service(other)),
     };
     mesh.put(proto::ADDRESS_TYPE, &[("shop/cart.shop", other)]);
-    assert!(is_served(&mesh) && mesh.state.current().has_left(&key));
+    assert!(is_served(&mesh) && has_left(&mesh));
     tokio::time::advance(HEARSAY).await;
     assert!(!is_served(&mesh));
     let snapshot = mesh.state.current();
     assert!(
-        snapshot.rules(&key, 80).is_some(),
+        rules_of(&snapshot, &key).is_some(),
         "for connections that stay"
     );
 }
