@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use anyhow::bail;
 use clap::ValueEnum;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode>
     target::pods(mesh)?;
     let api = LocalApi::new(&state.control_socket());
     let namespace = Some(args.namespace.as_str()).filter(|_| !args.all_namespaces);
-    let queries = queries(&args);
+    let queries = queries(&args)?;
     let mut objects = Vec::new();
     let mut all_found = true;
     for query in &queries {
@@ -80,7 +81,7 @@ pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode>
 }
 
 /// What to ask control for: each kind, or each name.
-fn queries(args: &Args) -> Vec<ObjectQuery> {
+fn queries(args: &Args) -> anyhow::Result<Vec<ObjectQuery>> {
     let query = |kind: &str, name: &str| ObjectQuery {
         kind: kind.to_owned(),
         namespace: String::new(),
@@ -94,11 +95,18 @@ fn queries(args: &Args) -> Vec<ObjectQuery> {
         .into_iter()
         .chain(args.name.iter().map(String::as_str))
         .collect();
+    // Empty means all to control; a slip of the finger should not.
+    if kinds.split(',').any(str::is_empty) || wanted.contains(&"") {
+        bail!(
+            "{} names nothing; write KIND, KIND,KIND or KIND/NAME",
+            args.kind
+        );
+    }
     let of = |kind| match wanted.as_slice() {
         [] => vec![query(kind, "")],
         wanted => wanted.iter().map(|name| query(kind, name)).collect(),
     };
-    kinds.split(',').flat_map(of).collect()
+    Ok(kinds.split(',').flat_map(of).collect())
 }
 
 fn text<'o>(object: &'o Value, pointer: &str) -> &'o str {
@@ -214,6 +222,35 @@ fn age(object: &Value, now: Timestamp) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_kind_or_name_does_not_mean_all() {
+        let asked = |kind: &str, name: &[&str]| {
+            let args = Args {
+                kind: kind.to_owned(),
+                name: name.iter().map(|&name| name.to_owned()).collect(),
+                namespace: "default".to_owned(),
+                all_namespaces: false,
+                output: None,
+            };
+            let queries = queries(&args).ok()?;
+            let pairs = queries.into_iter().map(|query| (query.kind, query.name));
+            Some(pairs.collect::<Vec<_>>())
+        };
+        let pair = |kind: &str, name: &str| (kind.to_owned(), name.to_owned());
+        assert_eq!(asked("svc", &[]), Some(vec![pair("svc", "")]));
+        assert_eq!(
+            asked("svc/a", &["b"]),
+            Some(vec![pair("svc", "a"), pair("svc", "b")])
+        );
+        assert_eq!(
+            asked("svc,po", &[]),
+            Some(vec![pair("svc", ""), pair("po", "")])
+        );
+        for (kind, name) in [(",", &[][..]), ("svc,", &[]), ("svc/", &[]), ("svc", &[""])] {
+            assert_eq!(asked(kind, name), None, "{kind}");
+        }
+    }
 
     #[test]
     fn conditions_that_do_not_hold_say_why() {
