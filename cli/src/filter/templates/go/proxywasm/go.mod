@@ -1,0 +1,3 @@
+module cairn.dev/proxywasm
+
+go 1.24
