@@ -151,7 +151,7 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     let idle = writer.idle();
     let writer = SharedWriter::new(writer);
     let host = wasm_host::Host::new(wasm_host::HostSettings::default())?;
-    let Discovery { synced, refusals } =
+    let Discovery { synced, refusals, reports: _reports } =
         discovery::start(config, writer.clone(), families.xds.clone(), &tasks)?;
     tasks.spawn(
         "plugins",

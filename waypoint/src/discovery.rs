@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tonic::metadata::MetadataMap;
 use tonic::service::Interceptor;
 use tonic::transport::Channel;
-use xds::client::{BoxError, Client, Refusals, Rejected, Subscriptions, Termination, Watch};
+use xds::client::{
+    BoxError, Client, Refusals, Rejected, Reporter, Reports, Subscriptions, Termination, Watch,
+};
 
 use crate::config::{Config, Place};
 use crate::state::{SharedWriter, TYPES};
@@ -36,6 +38,8 @@ pub(crate) struct Discovery {
     pub(crate) synced: watch::Receiver<bool>,
     /// Tells the control plane what turns out to be unusable after it was applied.
     pub(crate) refusals: Refusals,
+    /// Tells the control plane what becomes of plugins, by the names of their resources.
+    pub(crate) reports: Reports,
 }
 
 /// Subscribes to configuration.
@@ -48,10 +52,13 @@ pub(crate) fn start(
     metrics: XdsMetrics,
     tasks: &TaskSet,
 ) -> Result<Discovery> {
-    let transport = Transport {
-        to: config.xds.clone(),
-        credentials: credentials(config)?,
+    let transport = || {
+        Ok::<_, anyhow::Error>(Transport {
+            to: config.xds.clone(),
+            credentials: credentials(config)?,
+        })
     };
+    let (transport, of_reports) = (transport()?, transport()?);
     // An address that cannot be used is told now and not at every attempt.
     channel::open(&transport.to)?;
     let node = node(&config.place).to_proto();
@@ -61,7 +68,17 @@ pub(crate) fn start(
         .observed_by(Arc::new(Observed(metrics)));
     let (synced, refusals) = (client.ready(), client.refusals());
     tasks.spawn("xds", async move { client.run().await });
-    Ok(Discovery { synced, refusals })
+    let reports = Reports::default();
+    let jitter = xds::client::system_jitter();
+    let mut reporter = Reporter::new(of_reports, reports.clone(), jitter);
+    tasks.spawn("reports", async move {
+        match reporter.run().await {}
+    });
+    Ok(Discovery {
+        synced,
+        refusals,
+        reports,
+    })
 }
 
 fn node(place: &Place) -> xds::Node {

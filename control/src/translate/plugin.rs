@@ -88,6 +88,7 @@ fn plugin(object: &Object, spec: &WasmPluginSpec, targets: Vec<Target>, ports: V
         env: env(spec),
         r#type: kind.into(),
         ports,
+        ..Plugin::default()
     }
 }
 

@@ -66,6 +66,13 @@ pub mod cairn {
     /// What a waypoint is told beyond workload discovery.
     pub mod waypoint {
         include!("gen/cairn.waypoint.v1.rs");
+
+        /// Says that there are credentials, and not which.
+        impl std::fmt::Debug for PullSecret {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("PullSecret(hidden)")
+            }
+        }
     }
 }
 

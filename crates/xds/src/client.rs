@@ -6,18 +6,21 @@
 //! last good resources stay in force.
 //!
 //! What becomes of a resource may be known only after its response was answered. [`Refusals`] says
-//! so later, and takes it back.
+//! so later, and takes it back. What becomes of a plugin is a longer story: [`Reports`] is where it
+//! is told, and [`Reporter`] carries it to the server on a stream of its own.
 
 mod backoff;
 mod decode;
 mod driver;
 mod late;
+mod reports;
 mod subscriptions;
 
 pub use backoff::{Backoff, Jitter, system_jitter};
 pub use decode::{Decoded, decode};
 pub use driver::{Client, Observer, Termination, Transport};
 pub use late::Refusals;
+pub use reports::{PluginReport, Reporter, Reports, Stage};
 pub use subscriptions::{Interest, Received, Subscriptions, Watch};
 
 use bytes::Bytes;

@@ -162,6 +162,10 @@ impl Scope<'_> {
                 Filter::RequestHeaders(edits) => edit(&mut head.headers, edits),
                 Filter::ResponseHeaders(edits) => response.push(edits.clone()),
                 Filter::UrlRewrite(rewrite) => self.rewrite(rewrite, head)?,
+                Filter::Plugin(name) => {
+                    let why = format!("plugin {name} of the rule cannot run");
+                    return Err(Error::caused(Kind::InvalidBackend, why));
+                }
                 Filter::Redirect(redirect) => {
                     let target = RequestTarget {
                         // The client spoke plain HTTP inside its tunnel.

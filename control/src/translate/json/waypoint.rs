@@ -2,9 +2,10 @@
 
 use proto::cairn::waypoint::{Condition, Operation, Redirect, RouteRetry, RouteTimeouts, Source};
 use proto::cairn::waypoint::{
-    Header, HeaderModifier, Origin, PathModifier, Plugin, Policy, PolicyRule, Route, RouteBackend,
-    RouteFilter, RouteMatch, RouteParent, RouteRule, ServiceRef, Target, UrlRewrite, ValueMatch,
-    path_match, path_modifier, route_filter, target, value_match,
+    Header, HeaderModifier, Origin, PathModifier, Plugin, PluginLimits, Policy, PolicyRule, Route,
+    RouteBackend, RouteFilter, RouteMatch, RouteParent, RouteRule, ServiceRef, Target, Upstream,
+    Upstreams, UrlRewrite, ValueMatch, path_match, path_modifier, route_filter, target,
+    value_match,
 };
 use serde_json::{Value, json};
 
@@ -56,6 +57,43 @@ pub fn plugin(plugin: &Plugin) -> Value {
         )
         .word("type", plugin.r#type, plugin.r#type().as_str_name())
         .list("ports", &plugin.ports, |port| json!(port))
+        .word(
+            "pullPolicy",
+            plugin.pull_policy,
+            plugin.pull_policy().as_str_name(),
+        )
+        .some("pullSecret", plugin.pull_secret.as_ref(), |_| {
+            json!("hidden")
+        })
+        .text("unfetchable", &plugin.unfetchable)
+        .list("hostEnv", &plugin.host_env, |name| json!(name))
+        .some(
+            "allowedUpstreams",
+            plugin.allowed_upstreams.as_ref(),
+            upstreams,
+        )
+        .some("limits", plugin.limits.as_ref(), limits)
+        .value(
+            "allowOnHeadersStopIteration",
+            plugin.allow_on_headers_stop_iteration.into(),
+        )
+        .value("byRoutes", plugin.by_routes.into())
+        .done()
+}
+
+fn upstreams(upstreams: &Upstreams) -> Value {
+    let one = |upstream: &Upstream| match upstream.port {
+        0 => json!(upstream.host),
+        port => json!(format!("{}:{port}", upstream.host)),
+    };
+    upstreams.list.iter().map(one).collect()
+}
+
+fn limits(limits: &PluginLimits) -> Value {
+    Fields::default()
+        .value("memoryBytes", limits.memory_bytes.into())
+        .some("callback", limits.callback.as_ref(), duration)
+        .value("bufferBytes", limits.buffer_bytes.into())
         .done()
 }
 
@@ -134,6 +172,7 @@ fn filter(filter: &RouteFilter) -> Value {
         }
         Some(route_filter::Kind::UrlRewrite(found)) => json!({"urlRewrite": rewrite(found)}),
         Some(route_filter::Kind::Redirect(found)) => json!({"redirect": redirect(found)}),
+        Some(route_filter::Kind::Plugin(name)) => json!({"plugin": name}),
         None => Value::Null,
     }
 }

@@ -192,6 +192,8 @@ fn filter(message: &wire::RouteFilter) -> Result<Filter, Rejected> {
         Some(Kind::Redirect(message)) => redirect(message)
             .map(Filter::Redirect)
             .map_err(within("redirect")),
+        Some(Kind::Plugin(name)) if name.is_empty() => Err(Rejected::new("plugin", "it is empty")),
+        Some(Kind::Plugin(name)) => Ok(Filter::Plugin(name.as_str().into())),
     }
 }
 

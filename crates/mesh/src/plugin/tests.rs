@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{FailStrategy, Kind, Phase, Plugin, chain};
+use super::{FailStrategy, Kind, Limits, Phase, Plugin, PullPolicy, PullSecret, Upstream, chain};
 use crate::address::NamespacedHostname;
 use crate::origin::{Origin, Target};
 
@@ -24,6 +24,14 @@ fn plugin(name: &str, phase: Phase, priority: Option<i32>, created_at: i64) -> A
         env: [].into(),
         kind: Kind::Http,
         ports: vec![],
+        pull_policy: PullPolicy::IfNotPresent,
+        revision: "".into(),
+        pull_secret: Some(PullSecret::new(b"hunter2")),
+        unfetchable: None,
+        host_env: vec![],
+        allowed_upstreams: None,
+        limits: Limits::default(),
+        body_while_headers_wait: false,
     })
 }
 
@@ -67,4 +75,48 @@ fn runs_for_its_targets_and_ports_alone() {
     assert_eq!(names(&plugins, Some("shop/cart.shop"), 80), "service");
     assert_eq!(names(&plugins, Some("shop/other.shop"), 81), "port");
     assert_eq!(names(&plugins, None, 81), "port");
+}
+
+#[test]
+fn calls_what_is_allowed_and_everything_only_without_a_list() {
+    let mut plugin = (*plugin("p", Phase::Authn, None, 0)).clone();
+    assert!(plugin.may_call("keys.shop.svc.cluster.local", 80));
+    let upstream = |host: &str, port| Upstream {
+        host: host.into(),
+        port,
+    };
+    plugin.allowed_upstreams = Some(vec![upstream("a.shop", None), upstream("b.shop", Some(80))]);
+    assert!(plugin.may_call("A.shop", 1) && plugin.may_call("b.shop", 80));
+    assert!(!plugin.may_call("b.shop", 81) && !plugin.may_call("c.shop", 80));
+    plugin.allowed_upstreams = Some(vec![]);
+    assert!(!plugin.may_call("a.shop", 80));
+}
+
+#[test]
+fn a_pull_secret_is_shown_to_nobody() {
+    let plugin = plugin("p", Phase::Authn, None, 0);
+    let shown = format!("{plugin:?} {}", serde_json::to_string(&*plugin).unwrap());
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let bytes: Vec<String> = b"hunter2".iter().map(u8::to_string).collect();
+    assert!(!shown.contains(&bytes.join(", ")) && !shown.contains(&bytes.join(",")));
+}
+
+#[test]
+fn a_plugin_of_routes_alone_has_no_targets_and_runs_for_no_service() {
+    let message = proto::cairn::waypoint::Plugin {
+        origin: Some(proto::cairn::waypoint::Origin {
+            name: "p".to_owned(),
+            ..Default::default()
+        }),
+        url: "file:///p.wasm".to_owned(),
+        ..Default::default()
+    };
+    let refused = Plugin::try_from(message.clone()).unwrap_err();
+    assert_eq!(refused.field, "targets");
+    let message = proto::cairn::waypoint::Plugin {
+        by_routes: true,
+        ..message
+    };
+    let plugin = Plugin::try_from(message).unwrap();
+    assert!(!plugin.applies(None, 80));
 }

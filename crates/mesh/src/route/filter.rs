@@ -16,6 +16,8 @@ pub enum Filter {
     UrlRewrite(UrlRewrite),
     /// Answers with another address.
     Redirect(Redirect),
+    /// Runs a plugin, by the name of its resource.
+    Plugin(Str),
 }
 
 /// Header edits, in this order: set, add, remove. Names are valid, lower case and none that

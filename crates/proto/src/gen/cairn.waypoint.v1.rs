@@ -115,7 +115,7 @@ pub mod value_match {
 /// What happens to a request or its answer on the way.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RouteFilter {
-    #[prost(oneof = "route_filter::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "route_filter::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: ::core::option::Option<route_filter::Kind>,
 }
 /// Nested message and enum types in `RouteFilter`.
@@ -130,6 +130,10 @@ pub mod route_filter {
         UrlRewrite(super::UrlRewrite),
         #[prost(message, tag = "4")]
         Redirect(super::Redirect),
+        /// A plugin that runs for the requests of this rule alone, by the name of its resource. One
+        /// that is not there is like one that cannot run and must: the request gets 500.
+        #[prost(string, tag = "5")]
+        Plugin(::prost::alloc::string::String),
     }
 }
 /// Header edits, in this order: set, add, remove.
@@ -383,16 +387,18 @@ pub struct Condition {
     #[prost(string, repeated, tag = "3")]
     pub not_values: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
-/// A WasmPlugin.
+/// A WasmPlugin, or a TrafficExtension that holds a module.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Plugin {
     #[prost(message, optional, tag = "1")]
     pub origin: ::core::option::Option<Origin>,
+    /// None for a plugin that only rules of routes name, see `by_routes`.
     #[prost(message, repeated, tag = "2")]
     pub targets: ::prost::alloc::vec::Vec<Target>,
+    /// With its scheme: oci, http, https or file.
     #[prost(string, tag = "3")]
     pub url: ::prost::alloc::string::String,
-    /// Hex digest of the module; empty when not pinned.
+    /// Hex digest of the module or of the image manifest; empty when not pinned.
     #[prost(string, tag = "4")]
     pub sha256: ::prost::alloc::string::String,
     #[prost(enumeration = "plugin::Phase", tag = "5")]
@@ -417,6 +423,33 @@ pub struct Plugin {
     /// Service ports it applies to; none is all.
     #[prost(uint32, repeated, tag = "12")]
     pub ports: ::prost::alloc::vec::Vec<u32>,
+    #[prost(enumeration = "plugin::PullPolicy", tag = "13")]
+    pub pull_policy: i32,
+    /// Another text whenever the object is another one, its labels and annotations included.
+    #[prost(string, tag = "14")]
+    pub revision: ::prost::alloc::string::String,
+    /// What the registry of `url` is shown; unset for nothing.
+    #[prost(message, optional, tag = "15")]
+    pub pull_secret: ::core::option::Option<PullSecret>,
+    /// Set when the module cannot be fetched whatever is tried: nothing is tried, and this is the
+    /// reason. A version that runs already goes on.
+    #[prost(string, tag = "16")]
+    pub unfetchable: ::prost::alloc::string::String,
+    /// Names of variables of the waypoint's environment that the guest gets as they are there; one
+    /// that is not there is not set. They give way to `env`.
+    #[prost(string, repeated, tag = "17")]
+    pub host_env: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Where callouts may go; unset is every service that the plugin's namespace can see.
+    #[prost(message, optional, tag = "18")]
+    pub allowed_upstreams: ::core::option::Option<Upstreams>,
+    #[prost(message, optional, tag = "19")]
+    pub limits: ::core::option::Option<PluginLimits>,
+    /// Whether a guest that stops at headers still gets the body.
+    #[prost(bool, tag = "20")]
+    pub allow_on_headers_stop_iteration: bool,
+    /// Rules of routes name it, so that it may have no targets.
+    #[prost(bool, tag = "21")]
+    pub by_routes: bool,
 }
 /// Nested message and enum types in `Plugin`.
 pub mod plugin {
@@ -536,5 +569,472 @@ pub mod plugin {
                 _ => None,
             }
         }
+    }
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum PullPolicy {
+        /// Fetched once.
+        IfNotPresent = 0,
+        /// What the URL stands for is looked up again whenever `revision` is another one.
+        Always = 1,
+    }
+    impl PullPolicy {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::IfNotPresent => "IF_NOT_PRESENT",
+                Self::Always => "ALWAYS",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "IF_NOT_PRESENT" => Some(Self::IfNotPresent),
+                "ALWAYS" => Some(Self::Always),
+                _ => None,
+            }
+        }
+    }
+}
+/// Credentials of a registry. Never shown: `Debug` hides them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct PullSecret {
+    /// A docker configuration file in JSON, `{"auths": {HOST: …}}`, with the entry for the registry of
+    /// the plugin's URL and no other.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub docker_config: ::prost::bytes::Bytes,
+}
+/// Destinations.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Upstreams {
+    /// None of them is nowhere.
+    #[prost(message, repeated, tag = "1")]
+    pub list: ::prost::alloc::vec::Vec<Upstream>,
+}
+/// A destination.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Upstream {
+    /// Host name of a service, whole.
+    #[prost(string, tag = "1")]
+    pub host: ::prost::alloc::string::String,
+    /// Service port; 0 is every port.
+    #[prost(uint32, tag = "2")]
+    pub port: u32,
+}
+/// What a plugin may use; 0 is the default of the waypoint.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PluginLimits {
+    /// Memory of one machine.
+    #[prost(uint64, tag = "1")]
+    pub memory_bytes: u64,
+    /// Time of one callback.
+    #[prost(message, optional, tag = "2")]
+    pub callback: ::core::option::Option<::prost_types::Duration>,
+    /// Body bytes held for one direction of a stream.
+    #[prost(uint64, tag = "3")]
+    pub buffer_bytes: u64,
+}
+/// News of plugins.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct PluginReports {
+    #[prost(message, repeated, tag = "1")]
+    pub plugins: ::prost::alloc::vec::Vec<PluginReport>,
+    /// Names of plugins that are not there any more.
+    #[prost(string, repeated, tag = "2")]
+    pub gone: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// `plugins` are all there are; the first message of each stream.
+    #[prost(bool, tag = "3")]
+    pub complete: bool,
+}
+/// The end of a stream of reports; says nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PluginReportsEnd {}
+/// What became of one plugin at one waypoint.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PluginReport {
+    /// Name of the resource.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// Generation of the object that this is about.
+    #[prost(int64, tag = "2")]
+    pub generation: i64,
+    /// Whether its module is here and is the one asked for.
+    #[prost(message, optional, tag = "3")]
+    pub fetched: ::core::option::Option<Stage>,
+    /// Whether this version serves traffic, and if not, why.
+    #[prost(message, optional, tag = "4")]
+    pub programmed: ::core::option::Option<Stage>,
+    /// How what serves traffic is doing.
+    #[prost(message, optional, tag = "5")]
+    pub healthy: ::core::option::Option<Stage>,
+    /// Where the module came from, as it was resolved; empty before it was.
+    #[prost(string, tag = "6")]
+    pub url: ::prost::alloc::string::String,
+    /// Hex digest of the module that serves traffic; empty without one.
+    #[prost(string, tag = "7")]
+    pub sha256: ::prost::alloc::string::String,
+}
+/// One part of a report.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Stage {
+    #[prost(enumeration = "stage::State", tag = "1")]
+    pub state: i32,
+    /// One word in camel case.
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+    /// For people.
+    #[prost(string, tag = "3")]
+    pub message: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `Stage`.
+pub mod stage {
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum State {
+        Unknown = 0,
+        Yes = 1,
+        No = 2,
+    }
+    impl State {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unknown => "UNKNOWN",
+                Self::Yes => "YES",
+                Self::No => "NO",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "UNKNOWN" => Some(Self::Unknown),
+                "YES" => Some(Self::Yes),
+                "NO" => Some(Self::No),
+                _ => None,
+            }
+        }
+    }
+}
+/// Generated client implementations.
+pub mod reports_client {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    use tonic::codegen::http::Uri;
+    /// Hears waypoints. Served beside discovery, to the same callers.
+    #[derive(Debug, Clone)]
+    pub struct ReportsClient<T> {
+        inner: tonic::client::Grpc<T>,
+    }
+    impl<T> ReportsClient<T>
+    where
+        T: tonic::client::GrpcService<tonic::body::Body>,
+        T::Error: Into<StdError>,
+        T::ResponseBody: Body<Data = Bytes> + std::marker::Send + 'static,
+        <T::ResponseBody as Body>::Error: Into<StdError> + std::marker::Send,
+    {
+        pub fn new(inner: T) -> Self {
+            let inner = tonic::client::Grpc::new(inner);
+            Self { inner }
+        }
+        pub fn with_origin(inner: T, origin: Uri) -> Self {
+            let inner = tonic::client::Grpc::with_origin(inner, origin);
+            Self { inner }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> ReportsClient<InterceptedService<T, F>>
+        where
+            F: tonic::service::Interceptor,
+            T::ResponseBody: Default,
+            T: tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+                Response = http::Response<
+                    <T as tonic::client::GrpcService<tonic::body::Body>>::ResponseBody,
+                >,
+            >,
+            <T as tonic::codegen::Service<
+                http::Request<tonic::body::Body>,
+            >>::Error: Into<StdError> + std::marker::Send + std::marker::Sync,
+        {
+            ReportsClient::new(InterceptedService::new(inner, interceptor))
+        }
+        /// Compress requests with the given encoding.
+        ///
+        /// This requires the server to support it otherwise it might respond with an
+        /// error.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.send_compressed(encoding);
+            self
+        }
+        /// Enable decompressing responses.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.inner = self.inner.accept_compressed(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_decoding_message_size(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.inner = self.inner.max_encoding_message_size(limit);
+            self
+        }
+        /// Takes what becomes of plugins for as long as the waypoint lives; there is no answer before its
+        /// end. Whom it is about follows from the caller's identity.
+        pub async fn report_plugins(
+            &mut self,
+            request: impl tonic::IntoStreamingRequest<Message = super::PluginReports>,
+        ) -> std::result::Result<
+            tonic::Response<super::PluginReportsEnd>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/cairn.waypoint.v1.Reports/ReportPlugins",
+            );
+            let mut req = request.into_streaming_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("cairn.waypoint.v1.Reports", "ReportPlugins"));
+            self.inner.client_streaming(req, path, codec).await
+        }
+    }
+}
+/// Generated server implementations.
+pub mod reports_server {
+    #![allow(
+        unused_variables,
+        dead_code,
+        missing_docs,
+        clippy::wildcard_imports,
+        clippy::let_unit_value,
+    )]
+    use tonic::codegen::*;
+    /// Generated trait containing gRPC methods that should be implemented for use with ReportsServer.
+    #[async_trait]
+    pub trait Reports: std::marker::Send + std::marker::Sync + 'static {
+        /// Takes what becomes of plugins for as long as the waypoint lives; there is no answer before its
+        /// end. Whom it is about follows from the caller's identity.
+        async fn report_plugins(
+            &self,
+            request: tonic::Request<tonic::Streaming<super::PluginReports>>,
+        ) -> std::result::Result<
+            tonic::Response<super::PluginReportsEnd>,
+            tonic::Status,
+        >;
+    }
+    /// Hears waypoints. Served beside discovery, to the same callers.
+    #[derive(Debug)]
+    pub struct ReportsServer<T> {
+        inner: Arc<T>,
+        accept_compression_encodings: EnabledCompressionEncodings,
+        send_compression_encodings: EnabledCompressionEncodings,
+        max_decoding_message_size: Option<usize>,
+        max_encoding_message_size: Option<usize>,
+    }
+    impl<T> ReportsServer<T> {
+        pub fn new(inner: T) -> Self {
+            Self::from_arc(Arc::new(inner))
+        }
+        pub fn from_arc(inner: Arc<T>) -> Self {
+            Self {
+                inner,
+                accept_compression_encodings: Default::default(),
+                send_compression_encodings: Default::default(),
+                max_decoding_message_size: None,
+                max_encoding_message_size: None,
+            }
+        }
+        pub fn with_interceptor<F>(
+            inner: T,
+            interceptor: F,
+        ) -> InterceptedService<Self, F>
+        where
+            F: tonic::service::Interceptor,
+        {
+            InterceptedService::new(Self::new(inner), interceptor)
+        }
+        /// Enable decompressing requests with the given encoding.
+        #[must_use]
+        pub fn accept_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.accept_compression_encodings.enable(encoding);
+            self
+        }
+        /// Compress responses with the given encoding, if the client supports it.
+        #[must_use]
+        pub fn send_compressed(mut self, encoding: CompressionEncoding) -> Self {
+            self.send_compression_encodings.enable(encoding);
+            self
+        }
+        /// Limits the maximum size of a decoded message.
+        ///
+        /// Default: `4MB`
+        #[must_use]
+        pub fn max_decoding_message_size(mut self, limit: usize) -> Self {
+            self.max_decoding_message_size = Some(limit);
+            self
+        }
+        /// Limits the maximum size of an encoded message.
+        ///
+        /// Default: `usize::MAX`
+        #[must_use]
+        pub fn max_encoding_message_size(mut self, limit: usize) -> Self {
+            self.max_encoding_message_size = Some(limit);
+            self
+        }
+    }
+    impl<T, B> tonic::codegen::Service<http::Request<B>> for ReportsServer<T>
+    where
+        T: Reports,
+        B: Body + std::marker::Send + 'static,
+        B::Error: Into<StdError> + std::marker::Send + 'static,
+    {
+        type Response = http::Response<tonic::body::Body>;
+        type Error = std::convert::Infallible;
+        type Future = BoxFuture<Self::Response, Self::Error>;
+        fn poll_ready(
+            &mut self,
+            _cx: &mut Context<'_>,
+        ) -> Poll<std::result::Result<(), Self::Error>> {
+            Poll::Ready(Ok(()))
+        }
+        fn call(&mut self, req: http::Request<B>) -> Self::Future {
+            match req.uri().path() {
+                "/cairn.waypoint.v1.Reports/ReportPlugins" => {
+                    #[allow(non_camel_case_types)]
+                    struct ReportPluginsSvc<T: Reports>(pub Arc<T>);
+                    impl<
+                        T: Reports,
+                    > tonic::server::ClientStreamingService<super::PluginReports>
+                    for ReportPluginsSvc<T> {
+                        type Response = super::PluginReportsEnd;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<
+                                tonic::Streaming<super::PluginReports>,
+                            >,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Reports>::report_plugins(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ReportPluginsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.client_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                _ => {
+                    Box::pin(async move {
+                        let mut response = http::Response::new(
+                            tonic::body::Body::default(),
+                        );
+                        let headers = response.headers_mut();
+                        headers
+                            .insert(
+                                tonic::Status::GRPC_STATUS,
+                                (tonic::Code::Unimplemented as i32).into(),
+                            );
+                        headers
+                            .insert(
+                                http::header::CONTENT_TYPE,
+                                tonic::metadata::GRPC_CONTENT_TYPE,
+                            );
+                        Ok(response)
+                    })
+                }
+            }
+        }
+    }
+    impl<T> Clone for ReportsServer<T> {
+        fn clone(&self) -> Self {
+            let inner = self.inner.clone();
+            Self {
+                inner,
+                accept_compression_encodings: self.accept_compression_encodings,
+                send_compression_encodings: self.send_compression_encodings,
+                max_decoding_message_size: self.max_decoding_message_size,
+                max_encoding_message_size: self.max_encoding_message_size,
+            }
+        }
+    }
+    /// Generated gRPC service name
+    pub const SERVICE_NAME: &str = "cairn.waypoint.v1.Reports";
+    impl<T> tonic::server::NamedService for ReportsServer<T> {
+        const NAME: &'static str = SERVICE_NAME;
     }
 }
