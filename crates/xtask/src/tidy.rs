@@ -8,9 +8,10 @@ use anyhow::{Result, bail};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Which room may use which: the whole list. An edge that is not here needs an ADR.
-const EDGES: [(&str, &[&str]); 15] = [
+const EDGES: [(&str, &[&str]); 16] = [
     ("proto", &[]),
     ("hbone", &[]),
+    ("modules", &[]),
     ("runtime", &[]),
     ("wasm-host", &[]),
     ("mesh", &["proto"]),
@@ -35,6 +36,7 @@ const EDGES: [(&str, &[&str]); 15] = [
             "hbone",
             "identity",
             "mesh",
+            "modules",
             "proto",
             "runtime",
             "telemetry",
@@ -48,7 +50,7 @@ const EDGES: [(&str, &[&str]); 15] = [
     ),
     (
         "cairn",
-        &["control", "proto", "runtime", "waypoint", "ztunnel"],
+        &["control", "modules", "proto", "runtime", "waypoint", "ztunnel"],
     ),
     ("testkit", &[]),
     (
@@ -74,11 +76,12 @@ const CARD: [&str; 9] = [
 ];
 
 /// Crates whose code ships.
-const SHIPPED: [&str; 12] = [
+const SHIPPED: [&str; 13] = [
     "proto",
     "mesh",
     "hbone",
     "identity",
+    "modules",
     "xds",
     "runtime",
     "telemetry",
