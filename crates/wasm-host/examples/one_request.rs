@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use wasm_host::{
-    HeaderMap, Headers, Host, HostSettings, LogRecord, Map, Outcome, Plugin, PluginConfig,
-    PluginHost, StreamHost,
+    Callback, HeaderMap, Headers, Host, HostSettings, LogRecord, Map, Outcome, Plugin,
+    PluginConfig, PluginHost, StreamHost,
 };
 
 /// The proxy outside any stream: here, a log.
@@ -53,7 +53,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!(
         "ABI {}, callbacks: {}",
         module.abi_version(),
-        module.callbacks().collect::<Vec<_>>().join(" ")
+        module
+            .callbacks()
+            .iter()
+            .map(Callback::name)
+            .collect::<Vec<_>>()
+            .join(" ")
     );
     let plugin = Plugin::new(
         module,

@@ -135,13 +135,13 @@ pub enum Body {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum BufferId {
     Stream(Body),
-    /// Bytes of a TCP stream; this host runs none yet.
-    Connection,
+    /// Bytes of a TCP stream.
+    Connection(Side),
     /// Body or message of what a callout received.
     Received,
     VmConfiguration,
     PluginConfiguration,
-    /// Arguments of a host-made foreign call; this host makes none.
+    /// Arguments of a foreign call the host makes.
     CallData,
 }
 
@@ -150,7 +150,8 @@ impl BufferId {
         Ok(match raw {
             0 => Self::Stream(Body::Request),
             1 => Self::Stream(Body::Response),
-            2 | 3 => Self::Connection,
+            2 => Self::Connection(Side::Downstream),
+            3 => Self::Connection(Side::Upstream),
             4 | 5 => Self::Received,
             6 => Self::VmConfiguration,
             7 => Self::PluginConfiguration,
@@ -190,6 +191,27 @@ pub enum Direction {
     Request,
     /// Upstream to downstream.
     Response,
+}
+
+/// One side of a TCP stream.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Side {
+    /// The client's.
+    Downstream,
+    /// The server's.
+    Upstream,
+}
+
+/// Who closed a connection.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u32)]
+pub enum Peer {
+    /// Not known.
+    Unknown = 0,
+    /// The proxy.
+    Local = 1,
+    /// The other end.
+    Remote = 2,
 }
 
 /// How a stream waits after a guest asked for it.
@@ -249,7 +271,7 @@ impl Action {
     }
 }
 
-/// Names an HTTP stream within its VM; the guest knows it as a context id.
+/// Names a stream within its VM; the guest knows it as a context id.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub struct StreamId(pub(crate) u32);
 

@@ -21,7 +21,7 @@ pub use callout::{CallRefused, CalloutEvent, GrpcCall, GrpcMethod, HttpCall};
 pub use headers::Headers;
 pub use value::Value;
 
-use crate::abi::{Body, CallId, LogLevel, Map, MetricKind, StreamId};
+use crate::abi::{Body, CallId, LogLevel, Map, MetricKind, Side, StreamId};
 
 /// One stream of the proxy, lent to the guest for one callback.
 pub trait StreamHost {
@@ -53,6 +53,23 @@ pub trait StreamHost {
     /// Returns whether it was kept. If not, the VM keeps it for this plugin's part of the stream.
     fn set_property(&mut self, path: &[&str], value: &[u8]) -> bool {
         let _ = (path, value);
+        false
+    }
+
+    /// Returns what a TCP stream has to read from this side: what the current data callback is
+    /// about. What the guest leaves in it goes on to the other side.
+    fn data(&mut self, side: Side) -> Option<&mut dyn Buffer> {
+        let _ = side;
+        None
+    }
+
+    /// Chooses the route anew, with the headers as they are now. Changing headers alone does not.
+    fn clear_route_cache(&mut self) {}
+
+    /// Keeps state for the proxy's own use, as Envoy's `set_envoy_filter_state` does; for example
+    /// `envoy.tcp_proxy.cluster`. Returns whether this proxy knows a state of that name.
+    fn set_filter_state(&mut self, name: &str, value: &[u8]) -> bool {
+        let _ = (name, value);
         false
     }
 }
@@ -229,6 +246,38 @@ pub trait PluginHost {
     fn queue_notifier(&self) -> Option<QueueNotifier> {
         None
     }
+
+    /// Returns whether [`PluginHost::called`] is wanted; asked once per VM, so that nothing is
+    /// measured for nobody.
+    fn wants_timing(&self) -> bool {
+        false
+    }
+
+    /// Hears of every call into the guest, with the time it took by the wall clock. A call that
+    /// ended in a trap is among them.
+    fn called(&self, callback: &'static str, took: Duration) {
+        let _ = (callback, took);
+    }
+
+    /// Carries out a foreign function of the proxy's own; asked before those of this crate.
+    /// `None`: there is none of this name.
+    fn foreign_function(&self, name: &str, args: &[u8]) -> Option<Result<Vec<u8>, ForeignError>> {
+        let _ = (name, args);
+        None
+    }
+}
+
+/// Why a foreign function has no result; each is a status that SDKs pass on to the filter.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ForeignError {
+    /// There is nothing of the name in the arguments (`NOT_FOUND`).
+    NotFound,
+    /// The arguments make no sense (`BAD_ARGUMENT`).
+    BadArgument,
+    /// Arguments or result cannot be read or written (`SERIALIZATION_FAILURE`).
+    Serialization,
+    /// It should have worked (`INTERNAL_FAILURE`).
+    Internal,
 }
 
 /// Called with a queue's id when an item waits in it.
@@ -311,11 +360,14 @@ pub enum Notice {
     StorageFull,
     /// A callout was over the limit, or the proxy refused it.
     CallRefused,
+    /// A function was called that the plugin is not allowed to call
+    /// ([`PluginConfig::allowed`](crate::PluginConfig::allowed)).
+    CapabilityDenied,
 }
 
 impl Notice {
     /// Every notice there is, for whoever counts them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LogDropped,
         Self::HeaderRefused,
         Self::WriteIgnored,
@@ -324,6 +376,7 @@ impl Notice {
         Self::MetricRefused,
         Self::StorageFull,
         Self::CallRefused,
+        Self::CapabilityDenied,
     ];
 
     /// Returns a short name in snake case, for metric labels.
@@ -337,6 +390,7 @@ impl Notice {
             Self::MetricRefused => "metric_refused",
             Self::StorageFull => "storage_full",
             Self::CallRefused => "call_refused",
+            Self::CapabilityDenied => "capability_denied",
         }
     }
 }

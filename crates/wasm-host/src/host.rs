@@ -3,11 +3,13 @@
 mod ticker;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmtime::{Config, Engine, OptLevel, WasmBacktraceDetails, WasmFeatures};
 
+use crate::code_cache::CodeCache;
 use crate::error::Error;
 use crate::hostcalls::HostFunctions;
 use crate::module::{Compiled, Module};
@@ -26,6 +28,16 @@ pub struct HostSettings {
     pub module_functions: usize,
     /// The guest's stack, in bytes.
     pub stack: usize,
+    /// A directory for compiled code, made if need be; `None`: every module is compiled.
+    ///
+    /// It must be ours alone: what lies there runs in this process. One that others own or may
+    /// write to is not used, which the log tells.
+    pub cache: Option<PathBuf>,
+    /// The most that directory may hold, in bytes; what was used longest ago goes first.
+    pub cache_bytes: u64,
+    /// Whether one module is compiled on all processors. Off, a module takes the one thread that
+    /// compiles it, which can be given a low priority; small modules take no longer.
+    pub parallel_compilation: bool,
 }
 
 impl Default for HostSettings {
@@ -35,6 +47,9 @@ impl Default for HostSettings {
             module_bytes: 16 << 20,
             module_functions: 50_000,
             stack: 512 << 10,
+            cache: None,
+            cache_bytes: 256 << 20,
+            parallel_compilation: false,
         }
     }
 }
@@ -51,6 +66,7 @@ pub(crate) struct Inner {
     pub(crate) settings: HostSettings,
     pub(crate) shared: Registry,
     pub(crate) ticker: Ticker,
+    pub(crate) cache: Option<CodeCache>,
     /// Where the monotonic clock of guests begins.
     pub(crate) started: Instant,
 }
@@ -76,6 +92,13 @@ impl Host {
             settings.tick.max(Duration::from_micros(100)),
         )
         .map_err(|e| Error::Engine(e.into()))?;
+        let cache = settings.cache.as_deref().and_then(|directory| {
+            CodeCache::open(directory, settings.cache_bytes, &engine)
+                .inspect_err(|why| {
+                    tracing::warn!(target: "wasm", "compiled code is not kept, so that modules take longer to load: {why}");
+                })
+                .ok()
+        });
         let shared = Registry::default();
         let started = Instant::now();
         Ok(Self(Arc::new(Inner {
@@ -84,12 +107,13 @@ impl Host {
             settings,
             shared,
             ticker,
+            cache,
             started,
         })))
     }
 
-    /// Checks and compiles a module. Takes from milliseconds to seconds of several processors, so
-    /// call it where nothing waits, never on a worker.
+    /// Checks and compiles a module. Takes from milliseconds to seconds of a processor, so call it
+    /// on a thread of low priority, never on a worker.
     ///
     /// # Errors
     /// What is wrong with the module, in terms its author understands; see [`Error`].
@@ -114,6 +138,7 @@ fn config(settings: &HostSettings) -> Config {
         .cranelift_opt_level(OptLevel::Speed)
         .epoch_interruption(true)
         .max_wasm_stack(settings.stack)
+        .parallel_compilation(settings.parallel_compilation)
         .wasm_backtrace_details(WasmBacktraceDetails::Disable)
         .wasm_features(
             WasmFeatures::SIMD | WasmFeatures::BULK_MEMORY | WasmFeatures::REFERENCE_TYPES,

@@ -27,6 +27,7 @@ use wasmtime::{Caller, Engine, IntoFunc, Linker};
 
 use crate::abi::Status;
 use crate::hostcalls::memory::{Call, Out, Span};
+use crate::trace::Name;
 use crate::vm::State;
 
 /// What a host function ends with other than OK.
@@ -96,8 +97,9 @@ macro_rules! define {
             $functions.add(
                 (module, stringify!($name)),
                 &[$(param_name!($($ty)?)),*],
-                |caller: Caller<'_, State>, $($arg: param!($($ty)?)),*| {
-                    $enter(caller, stringify!($name), |call| $room::$function(call $(, $value)*))
+                move |caller: Caller<'_, State>, $($arg: param!($($ty)?)),*| {
+                    let name = Name { module, function: stringify!($name) };
+                    $enter(caller, name, &[$(u64::from($arg)),*], |call| $room::$function(call $(, $value)*))
                 },
             )?;
         })*
@@ -278,12 +280,25 @@ impl HostFunctions {
 
     /// What C++ modules of 2020 import besides.
     fn add_emscripten(&mut self) -> wasmtime::Result<()> {
-        let notify = ("env", "emscripten_notify_memory_growth");
-        self.add_typed(notify, "(i32) -> ()".to_owned(), |_: u32| ())?;
+        let (module, function) = ("env", "emscripten_notify_memory_growth");
+        let name = Name { module, function };
+        self.add_typed(
+            (module, function),
+            "(i32) -> ()".to_owned(),
+            move |caller: Caller<'_, State>, index: u32| {
+                traced(&caller, name, &[index.into()], None);
+            },
+        )?;
+        let function = "pthread_equal";
+        let name = Name { module, function };
         self.add(
-            ("env", "pthread_equal"),
+            (module, function),
             &["i32", "i32"],
-            |a: u32, b: u32| u32::from(a == b),
+            move |caller: Caller<'_, State>, a: u32, b: u32| {
+                let equal = u32::from(a == b);
+                traced(&caller, name, &[a.into(), b.into()], Some(equal.into()));
+                equal
+            },
         )
     }
 
@@ -299,9 +314,14 @@ impl HostFunctions {
             ("proxy_continue_response", |call| stream::resume(call, 1)),
             ("proxy_clear_route_cache", stream::clear_route_cache),
         ];
-        if let Some((name, function)) = known.into_iter().find(|(known, _)| *known == name) {
-            linker.func_wrap("env", name, move |caller: Caller<'_, State>| {
-                enter(caller, name, function).map(|_: u32| ())
+        if let Some((function, carry_out)) = known.into_iter().find(|(known, _)| *known == name) {
+            let module = "env";
+            let name = Name { module, function };
+            linker.func_wrap(module, function, move |caller: Caller<'_, State>| {
+                run(caller, name, &[], Shown::Nothing, |call| {
+                    status_of(carry_out, call)
+                })
+                .map(|_: u32| ())
             })?;
         }
         Ok(())
@@ -311,14 +331,61 @@ impl HostFunctions {
 /// Admits one call of a proxy-wasm function, carries it out, and turns its end into a status.
 fn enter(
     caller: Caller<'_, State>,
-    name: &'static str,
+    name: Name<'static>,
+    args: &[u64],
     function: impl FnOnce(&mut Call<'_>) -> Answer,
 ) -> wasmtime::Result<u32> {
-    let mut call = Call::admit(caller, name)?;
-    match function(&mut call) {
+    run(caller, name, args, Shown::Result, |call| {
+        status_of(function, call)
+    })
+}
+
+fn status_of(
+    function: impl FnOnce(&mut Call<'_>) -> Answer,
+    call: &mut Call<'_>,
+) -> wasmtime::Result<u32> {
+    if call.denied {
+        return Ok(Status::InternalFailure as u32);
+    }
+    match function(call) {
         Ok(()) => Ok(Status::Ok as u32),
         Err(Fault::Status(status)) => Ok(status as u32),
         Err(Fault::Stop(error)) => Err(error),
+    }
+}
+
+/// What the trace says that a function returned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Shown {
+    Result,
+    /// The guest expects none.
+    Nothing,
+}
+
+/// Admits one call and carries it out, with what the trace says before and after.
+fn run(
+    caller: Caller<'_, State>,
+    name: Name<'static>,
+    args: &[u64],
+    shown: Shown,
+    function: impl FnOnce(&mut Call<'_>) -> wasmtime::Result<u32>,
+) -> wasmtime::Result<u32> {
+    if let Some(trace) = &caller.data().trace {
+        trace.into_host(name, args);
+    }
+    let mut call = Call::admit(caller, name.function)?;
+    let result = function(&mut call)?;
+    if let Some(trace) = &call.state().trace {
+        trace.out_of_host(name, (shown == Shown::Result).then_some(result.into()));
+    }
+    Ok(result)
+}
+
+/// Tells the trace of a call that does nothing.
+fn traced(caller: &Caller<'_, State>, name: Name<'_>, args: &[u64], result: Option<u64>) {
+    if let Some(trace) = &caller.data().trace {
+        trace.into_host(name, args);
+        trace.out_of_host(name, result);
     }
 }
 

@@ -6,6 +6,8 @@
 #![doc = include_str!("../README.md")]
 
 pub(crate) mod abi;
+mod callback;
+mod code_cache;
 pub(crate) mod embed;
 mod error;
 #[cfg(fuzzing)]
@@ -20,19 +22,25 @@ mod plugin;
 mod shared;
 #[cfg(test)]
 mod testing;
+mod trace;
 mod trap;
 mod vm;
 
-pub use abi::{AbiVersion, Body, CallId, Direction, LogLevel, Map, MetricKind, Pause, StreamId};
+pub use abi::{
+    AbiVersion, Body, CallId, Direction, LogLevel, Map, MetricKind, Pause, Peer, Side, StreamId,
+};
+pub use callback::{Callback, Callbacks};
 pub use embed::{
-    Buffer, CallRefused, CalloutEvent, GrpcCall, GrpcMethod, HeaderMap, Headers, HttpCall,
-    LogRecord, LogSource, MetricId, Notice, PluginHost, QueueNotifier, Refused, StreamHost, Value,
+    Buffer, CallRefused, CalloutEvent, ForeignError, GrpcCall, GrpcMethod, HeaderMap, Headers,
+    HttpCall, LogRecord, LogSource, MetricId, Notice, PluginHost, QueueNotifier, Refused,
+    StreamHost, Value,
 };
 pub use error::{Error, StartError};
 pub use host::{Host, HostSettings};
 pub use limits::Limits;
 pub use module::Module;
-pub use outcome::{LocalResponse, Outcome, Pending};
+pub use outcome::{LocalResponse, Outcome, Pending, TcpOutcome, TcpPending};
 pub use plugin::{Plugin, PluginConfig};
+pub use trace::Trace;
 pub use trap::{Reason, Trap};
-pub use vm::{HttpStream, Vm};
+pub use vm::{HttpStream, TcpStream, Vm};

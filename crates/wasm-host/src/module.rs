@@ -9,12 +9,13 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::{ExternType, FuncType, InstancePre, Linker, ValType};
 
 use crate::abi::AbiVersion;
+use crate::callback::{Callback, Callbacks};
 use crate::error::Error;
 use crate::host;
 use crate::hostcalls::{HostFunctions, wasi};
 use crate::module::inspect::Inspection;
 use crate::vm::State;
-use crate::vm::exports::{ALLOCATORS, CALLBACKS};
+use crate::vm::exports::ALLOCATORS;
 
 /// A compiled filter. Clones are the same module; it may cross threads.
 #[derive(Clone, Debug)]
@@ -42,12 +43,16 @@ impl Module {
         self.0.size
     }
 
-    /// Returns the callbacks it exports, in the order of the ABI.
-    pub fn callbacks(&self) -> impl Iterator<Item = &'static str> {
-        CALLBACKS
-            .iter()
-            .map(|callback| callback.name)
-            .filter(|name| self.0.exports(name))
+    /// Returns the callbacks it exports.
+    pub fn callbacks(&self) -> Callbacks {
+        self.0.callbacks
+    }
+
+    /// Returns whether its code was compiled earlier ([`HostSettings::cache`]).
+    ///
+    /// [`HostSettings::cache`]: crate::HostSettings::cache
+    pub fn from_cache(&self) -> bool {
+        self.0.from_cache
     }
 
     pub(crate) fn compiled(&self) -> &Compiled {
@@ -60,8 +65,10 @@ pub(crate) struct Compiled {
     pub(crate) host: Arc<host::Inner>,
     pub(crate) instance: InstancePre<State>,
     abi_version: AbiVersion,
+    callbacks: Callbacks,
     sha256: String,
     size: usize,
+    from_cache: bool,
 }
 
 impl fmt::Debug for Compiled {
@@ -104,25 +111,38 @@ impl Compiled {
         if !unknown.is_empty() {
             return Err(Error::UnknownImports(unknown));
         }
-        let module = wasmtime::Module::from_binary(&host.engine, bytes)
-            .map_err(|e| Error::Compile(e.into()))?;
+        let sha256 = hexadecimal(&Sha256::digest(bytes));
+        let cached = host
+            .cache
+            .as_ref()
+            .and_then(|cache| cache.load(&host.engine, &sha256));
+        let from_cache = cached.is_some();
+        let module = match cached {
+            Some(module) => module,
+            None => wasmtime::Module::from_binary(&host.engine, bytes)
+                .map_err(|e| Error::Compile(e.into()))?,
+        };
+        if let Some(cache) = host.cache.as_ref().filter(|_| !from_cache) {
+            cache.store(&sha256, &module);
+        }
         check_callbacks(&module)?;
         let linker = link(&host, &module)?;
         let instance = linker
             .instantiate_pre(&module)
             .map_err(|e| Error::Compile(e.into()))?;
-        let sha256 = hexadecimal(&Sha256::digest(bytes));
         Ok(Self {
             host,
             instance,
             abi_version,
+            callbacks: Callback::ALL
+                .iter()
+                .copied()
+                .filter(|callback| module.get_export_index(callback.name()).is_some())
+                .collect(),
             sha256,
             size: bytes.len(),
+            from_cache,
         })
-    }
-
-    pub(crate) fn exports(&self, name: &str) -> bool {
-        self.instance.module().get_export_index(name).is_some()
     }
 
     /// Returns enough of the digest to recognise the module in a log.
@@ -133,16 +153,16 @@ impl Compiled {
 
 /// Checks that callbacks have the types they will be called with.
 fn check_callbacks(module: &wasmtime::Module) -> Result<(), Error> {
-    for callback in CALLBACKS {
-        let Some(export) = module.get_export(callback.name) else {
+    for callback in Callback::ALL {
+        let Some(export) = module.get_export(callback.name()) else {
             continue;
         };
         let found = describe(&export);
-        if !callback.types.contains(&found.as_str()) {
+        if !callback.types().contains(&found.as_str()) {
             return Err(Error::WrongType {
-                name: format!("export {}", callback.name),
+                name: format!("export {callback}"),
                 found,
-                expected: callback.types.join(" or "),
+                expected: callback.types().join(" or "),
             });
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::abi::{Direction, Pause};
+use crate::abi::{Direction, Pause, Side};
 use crate::embed::Headers;
 use crate::trap::Trap;
 
@@ -50,4 +50,29 @@ pub enum Pending {
     LocalResponse(Box<LocalResponse>),
     /// As [`Outcome::Reset`].
     Reset,
+}
+
+/// What the proxy does after a callback of a TCP stream.
+#[derive(Debug)]
+#[must_use = "the guest's decision takes effect only if the proxy acts on it"]
+pub enum TcpOutcome {
+    /// Go on; pass on what the guest left in the buffer.
+    Continue,
+    /// Pass nothing on. After a data callback keep what there is, and show it together with what
+    /// comes next; after a new connection, begin nothing until resumed.
+    Wait,
+    /// Close this connection once everything passed on has been written.
+    Close(Side),
+    /// The VM is dead, and with it every stream on it; what follows is the proxy's policy.
+    Trapped(Arc<Trap>),
+}
+
+/// Something a guest did to a TCP stream besides what its callback returned.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "the guest's decision takes effect only if the proxy acts on it"]
+pub enum TcpPending {
+    /// Pass on what waits from this side; nothing happens if nothing waits.
+    Resume(Side),
+    /// As [`TcpOutcome::Close`].
+    Close(Side),
 }

@@ -1,13 +1,16 @@
 //! A module with a configuration: what each worker makes its VM of.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::callback::Callbacks;
 use crate::embed::PluginHost;
 use crate::error::StartError;
 use crate::limits::Limits;
 use crate::module::Module;
 use crate::shared::Space;
+use crate::trace::Trace;
 use crate::vm::Vm;
 
 /// How a module is used.
@@ -32,6 +35,23 @@ pub struct PluginConfig {
     /// Whether a guest that stops at headers still gets body callbacks, as some body-rewriting
     /// filters need (Envoy's `allow_on_headers_stop_iteration`).
     pub body_while_headers_wait: bool,
+    /// The callbacks and host functions the plugin may have, by name; `None`: all of them.
+    ///
+    /// A callback that is not named is not called. A host function that is not named is refused:
+    /// `INTERNAL_FAILURE`, for those of WASI the error 76. What loading needs is always allowed.
+    pub allowed: Option<BTreeSet<String>>,
+    /// Where every crossing between proxy and guest is written, for whoever debugs a filter.
+    pub trace: Option<Trace>,
+}
+
+impl PluginConfig {
+    /// Whether the plugin may have this callback or host function.
+    pub(crate) fn allows(&self, name: &str) -> bool {
+        match &self.allowed {
+            None => true,
+            Some(allowed) => allowed.contains(name),
+        }
+    }
 }
 
 /// A module with a configuration. Clones are the same plugin; it may cross threads.
@@ -44,6 +64,15 @@ pub(crate) struct Configured {
     pub(crate) module: Module,
     pub(crate) config: PluginConfig,
     pub(crate) space: Arc<Space>,
+}
+
+impl Configured {
+    /// Start functions need no permission: without them nothing runs.
+    pub(crate) fn callbacks(&self) -> Callbacks {
+        self.module.callbacks().filtered(|callback| {
+            !callback.name().starts_with("proxy_") || self.config.allows(callback.name())
+        })
+    }
 }
 
 impl Plugin {
@@ -71,6 +100,11 @@ impl Plugin {
     /// Returns the name it was given.
     pub fn name(&self) -> &str {
         &self.0.config.name
+    }
+
+    /// Returns the callbacks that will be made: those the module exports and may have.
+    pub fn callbacks(&self) -> Callbacks {
+        self.0.callbacks()
     }
 
     /// Returns the module it runs.

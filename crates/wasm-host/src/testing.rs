@@ -9,7 +9,7 @@ use crate::embed::QueueNotifier;
 use crate::{
     Body, Buffer, CallId, CallRefused, GrpcCall, HeaderMap, Headers, Host, HostSettings, HttpCall,
     Limits, LogLevel, LogRecord, LogSource, Map, MetricId, MetricKind, Module, Notice, Outcome,
-    Plugin, PluginConfig, PluginHost, StreamHost, StreamId, Trap, Value, Vm,
+    Plugin, PluginConfig, PluginHost, Side, StreamHost, StreamId, Trap, Value, Vm,
 };
 
 /// One host for all tests: making it defines some seventy functions.
@@ -107,11 +107,11 @@ impl Guest {
 
     /// Adds a callback with the type the ABI gives it; one that returns something returns `result`.
     pub(crate) fn on(self, callback: &str, body: &str, result: i32) -> Self {
-        let known = crate::vm::exports::CALLBACKS
+        let known = crate::Callback::ALL
             .iter()
-            .find(|c| c.name == callback)
+            .find(|c| c.name() == callback)
             .unwrap();
-        let (params, results) = known.types[0].split_once(" -> ").unwrap();
+        let (params, results) = known.types()[0].split_once(" -> ").unwrap();
         let params: String = params.trim_matches(['(', ')']).replace(',', "");
         let params = if params.is_empty() {
             String::new()
@@ -352,6 +352,8 @@ pub(crate) struct Exchange {
     pub(crate) request_trailers: Option<Headers>,
     pub(crate) request_body: Option<Vec<u8>>,
     pub(crate) response_body: Option<Vec<u8>>,
+    pub(crate) routes_cleared: u32,
+    pub(crate) filter_state: Vec<(String, Vec<u8>)>,
 }
 
 impl Exchange {
@@ -407,5 +409,37 @@ impl StreamHost for Exchange {
             ["connection", "mtls"] => Some(true.into()),
             _ => None,
         }
+    }
+
+    fn clear_route_cache(&mut self) {
+        self.routes_cleared += 1;
+    }
+
+    fn set_filter_state(&mut self, name: &str, value: &[u8]) -> bool {
+        let known = name == "envoy.tcp_proxy.cluster";
+        if known {
+            self.filter_state.push((name.to_owned(), value.to_vec()));
+        }
+        known
+    }
+}
+
+/// Both directions of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Connection {
+    pub(crate) downstream: Vec<u8>,
+    pub(crate) upstream: Vec<u8>,
+}
+
+impl StreamHost for Connection {
+    fn headers(&mut self, _: Map) -> Option<&mut dyn HeaderMap> {
+        None
+    }
+
+    fn data(&mut self, side: Side) -> Option<&mut dyn Buffer> {
+        Some(match side {
+            Side::Downstream => &mut self.downstream,
+            Side::Upstream => &mut self.upstream,
+        })
     }
 }

@@ -5,12 +5,14 @@
 //! whose host function panicked does not come back.
 
 pub(crate) mod clock;
+mod context;
 mod deliver;
 pub(crate) mod exports;
 mod lend;
 mod start;
 mod state;
 mod stream;
+mod tcp;
 #[cfg(test)]
 mod tests;
 
@@ -23,11 +25,14 @@ use std::time::Duration;
 use wasmtime::Store;
 
 pub(crate) use state::{
-    Call, CallKind, Done, Effects, Metric, Metrics, Phase, ROOT, Received, State, Stream, printable,
+    Ask, Call, CallKind, Done, Effects, Kind, Metric, Metrics, Phase, ROOT, Received, State,
+    Stream, printable,
 };
 pub use stream::HttpStream;
+pub use tcp::TcpStream;
 
 use crate::abi::{CallId, LogLevel};
+use crate::callback::Callbacks;
 use crate::embed::{CalloutEvent, LogSource, PluginHost, StreamHost};
 use crate::error::StartError;
 use crate::plugin::Configured;
@@ -49,6 +54,8 @@ struct Inner {
     slot: Cell<Slot>,
     trap: RefCell<Option<Arc<Trap>>>,
     last_context: Cell<u32>,
+    /// The callbacks that are made.
+    callbacks: Callbacks,
 }
 
 impl fmt::Debug for Inner {
@@ -128,8 +135,10 @@ impl Vm {
         plugin: Arc<Configured>,
         host: Rc<dyn PluginHost>,
     ) -> Result<Self, StartError> {
-        let live = start::run(&plugin, host)?;
+        let callbacks = plugin.callbacks();
+        let live = start::run(&plugin, host, callbacks)?;
         Ok(Self(Rc::new(Inner {
+            callbacks,
             plugin,
             slot: Cell::new(Slot::Idle(Box::new(live))),
             trap: RefCell::new(None),
@@ -140,6 +149,34 @@ impl Vm {
     /// Begins an HTTP stream. The guest hears of it at the first callback it exports.
     pub fn new_stream(&self) -> HttpStream {
         HttpStream::new(self.clone())
+    }
+
+    /// Begins a TCP stream. The guest hears of it at the first callback it exports.
+    pub fn new_tcp_stream(&self) -> TcpStream {
+        TcpStream::new(self.clone())
+    }
+
+    /// Returns the callbacks that are made: those the module exports and may have.
+    pub fn callbacks(&self) -> Callbacks {
+        self.0.callbacks
+    }
+
+    /// Calls a function the proxy and the filter agreed on, by number. The guest reads the
+    /// arguments from buffer 8.
+    ///
+    /// # Errors
+    /// The trap that ended the VM, now or earlier.
+    pub fn on_foreign_function(&self, function: u32, args: Vec<u8>) -> Result<(), Arc<Trap>> {
+        let size = u32::try_from(args.len()).unwrap_or(u32::MAX);
+        self.call_root("proxy_on_foreign_function", |exports, store| {
+            let Some(call) = &exports.foreign_function else {
+                return Ok(());
+            };
+            store.data_mut().call_data = Some(args);
+            let result = call.call(&mut *store, (ROOT, function, size));
+            store.data_mut().call_data = None;
+            result
+        })
     }
 
     /// Calls the guest's timer; due every [`Vm::tick_period`], counted from the end of the last.

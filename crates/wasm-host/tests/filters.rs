@@ -15,8 +15,8 @@ use std::rc::Rc;
 use std::sync::LazyLock;
 
 use wasm_host::{
-    HeaderMap, Headers, Host, HostSettings, LocalResponse, LogLevel, LogRecord, Map, Module,
-    Outcome, Plugin, PluginConfig, PluginHost, StartError, StreamHost, Vm,
+    Callback, HeaderMap, Headers, Host, HostSettings, LocalResponse, LogLevel, LogRecord, Map,
+    Module, Outcome, Plugin, PluginConfig, PluginHost, StartError, StreamHost, Vm,
 };
 
 /// Compiled once for all cases; a filter of the SDK takes a while.
@@ -304,11 +304,7 @@ fn the_sdk_needs_nothing_this_host_does_not_offer() {
     for name in ["add-header", "deny-by-path"] {
         let module = module(name);
         assert_eq!(module.abi_version().to_string(), "0.2.1");
-        assert!(
-            module
-                .callbacks()
-                .any(|callback| callback == "proxy_on_request_headers")
-        );
+        assert!(module.callbacks().contains(Callback::RequestHeaders));
         assert!(
             module.size() < 256 << 10,
             "{name} has {} bytes",

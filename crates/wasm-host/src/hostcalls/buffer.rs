@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::abi::{Body, BufferId, Status};
+use crate::abi::{BufferId, Status};
 use crate::embed::{Buffer, Notice};
 use crate::hostcalls::Answer;
 use crate::hostcalls::memory::{Call, Out, Span, slice};
@@ -15,11 +15,11 @@ use crate::vm::{Phase, ROOT, State};
 pub(super) fn bytes(call: &mut Call<'_>, buffer: u32, window: Span, out: Out) -> Answer {
     call.check_out(out)?;
     let id = BufferId::from_raw(buffer)?;
-    if let BufferId::Stream(which) = id {
-        let len = find_body(call.state(), which).map_or(0, |body| body.len());
+    if let BufferId::Stream(_) | BufferId::Connection(_) = id {
+        let len = find(call.state(), id).map_or(0, |body| body.len());
         let (start, end) = clamp(window, len);
         return call.give_with(end - start, out, |state, place| {
-            if let Some(body) = find_body(state, which) {
+            if let Some(body) = find(state, id) {
                 body.copy_to(start, place);
             }
         });
@@ -45,6 +45,12 @@ pub(super) fn bytes(call: &mut Call<'_>, buffer: u32, window: Span, out: Out) ->
             call.state().calls.received.body = Some(received);
             answer
         }
+        BufferId::CallData => {
+            let data = call.state().call_data.take().ok_or(Status::NotFound)?;
+            let answer = give_window(call, &data, window, out);
+            call.state().call_data = Some(data);
+            answer
+        }
         _ => Err(Status::NotFound.into()),
     }
 }
@@ -59,7 +65,10 @@ pub(super) fn status(call: &mut Call<'_>, buffer: u32, out_len: u32, out_flags: 
     call.check_out(Out(out_len, out_flags))?;
     let state = call.state();
     let len = match BufferId::from_raw(buffer)? {
-        BufferId::Stream(which) => find_body(state, which).map_or(0, |body| body.len()),
+        id @ (BufferId::Stream(_) | BufferId::Connection(_)) => {
+            find(state, id).map_or(0, |body| body.len())
+        }
+        BufferId::CallData => state.call_data.as_ref().ok_or(Status::NotFound)?.len(),
         BufferId::VmConfiguration => state.plugin.config.vm_configuration.len(),
         BufferId::PluginConfiguration if state.frame.effective == ROOT => {
             state.plugin.config.configuration.len()
@@ -90,8 +99,8 @@ pub(super) fn set_bytes(call: &mut Call<'_>, buffer: u32, range: Span, data: Spa
     }
     let ended = state.frame.phase == Phase::Ended;
     let body = match id {
-        BufferId::Stream(which) if !ended => find_body(state, which),
-        _ => None,
+        _ if ended => None,
+        id => find(state, id),
     };
     let Some(body) = body else {
         state.notice(
@@ -117,8 +126,13 @@ pub(super) fn configuration(call: &mut Call<'_>, out: Out) -> Answer {
     }
 }
 
-fn find_body(state: &mut State, body: Body) -> Option<&mut dyn Buffer> {
-    state.stream_host()?.body(body)
+/// Returns the bytes of a stream, if the buffer is one of its and is there.
+fn find(state: &mut State, id: BufferId) -> Option<&mut dyn Buffer> {
+    match id {
+        BufferId::Stream(body) => state.stream_host()?.body(body),
+        BufferId::Connection(side) => state.stream_host()?.data(side),
+        _ => None,
+    }
 }
 
 /// Turns offset and size into a range within `len`; SDKs pass the largest number for "all".

@@ -22,6 +22,8 @@ const SCRATCH_KEPT: usize = 64 << 10;
 pub(crate) struct Call<'a> {
     caller: Caller<'a, State>,
     memory: Memory,
+    /// Whether it must not be carried out.
+    pub(super) denied: bool,
 }
 
 /// What a guest may call before it has a context. WASI is allowed as well.
@@ -36,16 +38,14 @@ const WHILE_ALLOCATING: [&str; 4] = ["proxy_log", "fd_write", "clock_time_get", 
 
 impl<'a> Call<'a> {
     /// Counts the call and checks that it is allowed now; if not, that is the end of the VM.
+    /// What this plugin may not call at all is admitted as [`Call::denied`].
     pub(super) fn admit(
         mut caller: Caller<'a, State>,
         name: &'static str,
     ) -> wasmtime::Result<Self> {
-        let limit = caller.data().limits().host_calls;
-        let frame = &mut caller.data_mut().frame;
-        frame.host_calls = frame
-            .host_calls
-            .checked_sub(1)
-            .ok_or(Reason::HostCalls { limit })?;
+        let state = caller.data_mut();
+        state.count_host_call()?;
+        let frame = &state.frame;
         let forbidden = frame.allocating && !WHILE_ALLOCATING.contains(&name)
             || frame.phase == Phase::Starting
                 && name.starts_with("proxy_")
@@ -53,6 +53,7 @@ impl<'a> Call<'a> {
         if forbidden {
             return Err(Reason::Forbidden { function: name }.into());
         }
+        let denied = state.denies(name);
         let memory = match caller.data().memory {
             Some(memory) => memory,
             // The start section runs before the VM has looked its memory up.
@@ -61,7 +62,11 @@ impl<'a> Call<'a> {
                 .and_then(Extern::into_memory)
                 .ok_or_else(no_memory)?,
         };
-        Ok(Self { caller, memory })
+        Ok(Self {
+            caller,
+            memory,
+            denied,
+        })
     }
 
     /// Returns the state of the VM.
@@ -153,7 +158,7 @@ impl<'a> Call<'a> {
             return Err(Status::InvalidMemoryAccess.into());
         };
         self.state().frame.allocating = true;
-        let address = allocator.call(&mut self.caller, len)?;
+        let address = allocator.call_within(&mut self.caller, len)?;
         let state = self.state();
         state.frame.allocating = false;
         state.allocator = Some(allocator);

@@ -11,7 +11,7 @@ use crate::hostcalls::header::{header_name, is_header_value};
 use crate::hostcalls::memory::{Call, Span, slice};
 use crate::outcome::LocalResponse;
 use crate::pairs;
-use crate::vm::{Effects, Phase, State, printable};
+use crate::vm::{Ask, Effects, Kind, Phase, State, printable};
 
 /// The parts of a local response in guest memory.
 #[derive(Clone, Copy, Debug)]
@@ -21,30 +21,40 @@ pub(super) struct Parts {
     pub(super) headers: Span,
 }
 
-/// Resumes the request (0) or response (1). TCP streams (2, 3) are not run here; Envoy's
-/// `UNIMPLEMENTED` for 3 would end a Rust filter.
+/// Resumes the request (0) or response (1), or what waits from one side of a TCP stream (2, 3).
+/// Envoy's `UNIMPLEMENTED` for 3 would end a Rust filter.
 pub(super) fn resume(call: &mut Call<'_>, kind: u32) -> Answer {
-    match kind {
-        0 => act(call.state(), |effects| effects.resume_request = true),
-        1 => act(call.state(), |effects| effects.resume_response = true),
-        2 | 3 => {}
+    let what = match kind {
+        0 => Ask::ResumeRequest,
+        1 => Ask::ResumeResponse,
+        2 => Ask::ResumeDownstream,
+        3 => Ask::ResumeUpstream,
         _ => return Err(Status::BadArgument.into()),
-    }
+    };
+    act(call.state(), what.kind(), |effects| effects.ask(what));
     Ok(())
 }
 
-/// Resets the stream.
+/// Resets the HTTP stream (0, 1), or closes one side of a TCP stream (2, 3).
 pub(super) fn close(call: &mut Call<'_>, kind: u32) -> Answer {
-    match kind {
-        0 | 1 => act(call.state(), |effects| effects.reset = true),
-        2 | 3 => {}
+    let what = match kind {
+        0 | 1 => Ask::Reset,
+        2 => Ask::CloseDownstream,
+        3 => Ask::CloseUpstream,
         _ => return Err(Status::BadArgument.into()),
-    }
+    };
+    act(call.state(), what.kind(), |effects| effects.ask(what));
     Ok(())
 }
 
-/// 0.1.0: routes are chosen after the last filter, so there is nothing to clear.
-pub(super) fn clear_route_cache(_: &mut Call<'_>) -> Answer {
+/// 0.1.0, and by a foreign function later: the proxy chooses the route anew.
+pub(super) fn clear_route_cache(call: &mut Call<'_>) -> Answer {
+    let state = call.state();
+    if state.frame.phase != Phase::Ended
+        && let Some(stream) = state.stream_host()
+    {
+        stream.clear_route_cache();
+    }
     Ok(())
 }
 
@@ -85,7 +95,7 @@ pub(super) fn send_local_response(
             &format!("{status} is no status of a response"),
         ),
     }
-    act(state, |effects| {
+    act(state, Kind::Http, |effects| {
         effects
             .local_response
             .get_or_insert_with(|| Box::new(response));
@@ -131,11 +141,11 @@ fn response_headers(state: &mut State, pairs: &[(&[u8], &[u8])], has_body: bool)
 
 /// Notes something for the stream the guest acts on, and wakes it if it is not the one that is
 /// being called.
-fn act(state: &mut State, note: impl FnOnce(&mut Effects)) {
+fn act(state: &mut State, kind: Kind, note: impl FnOnce(&mut Effects)) {
     let ended = state.frame.phase == Phase::Ended;
     let called = state.frame.context;
     match state.effective_stream() {
-        Some((id, stream)) if !ended => {
+        Some((id, stream)) if !ended && stream.kind == kind => {
             note(&mut stream.effects);
             if id.0 != called {
                 state.host.wake(id);

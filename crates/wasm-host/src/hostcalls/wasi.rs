@@ -10,7 +10,8 @@ use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
 use crate::abi::Status;
 use crate::hostcalls::memory::{Call, Span};
-use crate::hostcalls::{HostFunctions, define, param, param_name};
+use crate::hostcalls::{HostFunctions, Shown, define, param, param_name, run};
+use crate::trace::Name;
 use crate::trap::Reason;
 use crate::vm::State;
 
@@ -28,6 +29,7 @@ enum Errno {
     NoSys = 52,
     NotSup = 58,
     SPipe = 70,
+    NotCapable = 76,
 }
 
 /// Bad pointers are the only thing that helpers shared with proxy-wasm report.
@@ -69,13 +71,16 @@ pub(super) fn add(functions: &mut HostFunctions) -> wasmtime::Result<()> {
         poll_oneoff(_subscriptions, _events, _n, out) => calls::poll_oneoff(out);
     }
     for module in MODULES {
-        let exit = |caller: Caller<'_, State>, code: u32| {
-            Call::admit(caller, "proc_exit")?;
-            Err::<(), _>(wasmtime::Error::from(Reason::Exit {
-                code: code.cast_signed(),
-            }))
+        // Whether it is allowed or not: a guest that exits does not go on.
+        let function = "proc_exit";
+        let exit = move |caller: Caller<'_, State>, code: u32| {
+            let (name, code_as) = (Name { module, function }, code.cast_signed());
+            run(caller, name, &[code.into()], Shown::Nothing, |_| {
+                Err(Reason::Exit { code: code_as }.into())
+            })
+            .map(|_| ())
         };
-        functions.add_typed((module, "proc_exit"), "(i32) -> ()".to_owned(), exit)?;
+        functions.add_typed((module, function), "(i32) -> ()".to_owned(), exit)?;
     }
     Ok(())
 }
@@ -97,26 +102,59 @@ pub(crate) fn define_stub(
         _ if name.starts_with("path_") || name.starts_with("sock_") => Errno::NotSup,
         _ => Errno::NoSys,
     };
-    linker.func_new(module, name, ty.clone(), move |_, params, results| {
-        // Standard output and error can do everything, as far as callers mind.
-        let works = on_file && matches!(params.first(), Some(Val::I32(1 | 2)));
-        let errno = if works {
-            0
-        } else {
-            (otherwise as u32).cast_signed()
-        };
-        results.fill(Val::I32(errno));
-        Ok(())
-    })?;
+    let (module_name, function) = (module.to_owned(), name.to_owned());
+    linker.func_new(
+        module,
+        name,
+        ty.clone(),
+        move |mut caller, params, results| {
+            let name = Name {
+                module: &module_name,
+                function: &function,
+            };
+            let state: &mut State = caller.data_mut();
+            state.count_host_call()?;
+            let denied = state.denies(&function);
+            // Standard output and error can do everything, as far as callers mind.
+            let works = on_file && matches!(params.first(), Some(Val::I32(1 | 2)));
+            let errno = match () {
+                () if denied => Errno::NotCapable as u32,
+                () if works => 0,
+                () => otherwise as u32,
+            };
+            if let Some(trace) = &caller.data().trace {
+                let args: Vec<u64> = params.iter().map(number).collect();
+                trace.into_host(name, &args);
+                trace.out_of_host(name, (!results.is_empty()).then_some(errno.into()));
+            }
+            results.fill(Val::I32(errno.cast_signed()));
+            Ok(())
+        },
+    )?;
     Ok(())
+}
+
+/// A parameter as the trace prints it.
+fn number(value: &Val) -> u64 {
+    match value {
+        Val::I32(number) => number.cast_unsigned().into(),
+        Val::I64(number) => number.cast_unsigned(),
+        // No function of WASI has any other.
+        _ => 0,
+    }
 }
 
 /// Admits one call, carries it out, and turns its end into an error number.
 fn enter(
     caller: Caller<'_, State>,
-    name: &'static str,
+    name: Name<'static>,
+    args: &[u64],
     function: impl FnOnce(&mut Call<'_>) -> Answer,
 ) -> wasmtime::Result<u32> {
-    let mut call = Call::admit(caller, name)?;
-    Ok(function(&mut call).map_or_else(|errno| errno as u32, |()| 0))
+    run(caller, name, args, Shown::Result, |call| {
+        if call.denied {
+            return Ok(Errno::NotCapable as u32);
+        }
+        Ok(function(call).map_or_else(|errno| errno as u32, |()| 0))
+    })
 }

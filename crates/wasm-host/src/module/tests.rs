@@ -204,7 +204,11 @@ fn a_module_tells_what_it_is() {
     let bytes = wat::parse_str(guest.wat()).unwrap();
     let module = host().compile(&bytes).unwrap();
     assert_eq!(
-        module.callbacks().collect::<Vec<_>>(),
+        module
+            .callbacks()
+            .iter()
+            .map(Callback::name)
+            .collect::<Vec<_>>(),
         ["proxy_on_vm_start", "proxy_on_log"]
     );
     assert_eq!(module.size(), bytes.len());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use wasmtime::{Instance, Store, UpdateDeadline};
 
+use crate::callback::Callbacks;
 use crate::embed::PluginHost;
 use crate::error::StartError;
 use crate::plugin::Configured;
@@ -18,9 +19,13 @@ use crate::vm::exports::{ALLOCATORS, Exports, find};
 use crate::vm::{Entry, Live, Phase, ROOT, State, trap_of};
 
 /// Makes a VM and brings it to where it can take streams.
-pub(super) fn run(plugin: &Arc<Configured>, host: Rc<dyn PluginHost>) -> Result<Live, StartError> {
+pub(super) fn run(
+    plugin: &Arc<Configured>,
+    host: Rc<dyn PluginHost>,
+    callbacks: Callbacks,
+) -> Result<Live, StartError> {
     let limits = &plugin.config.limits;
-    let (mut live, instance) = instantiate(plugin, host)?;
+    let (mut live, instance) = instantiate(plugin, host, callbacks)?;
     for callback in ["_initialize", "main", "__main_void", "_start"] {
         call_start_function(&mut live, instance, callback, limits.start)?;
     }
@@ -72,6 +77,7 @@ pub(super) fn run(plugin: &Arc<Configured>, host: Rc<dyn PluginHost>) -> Result<
 fn instantiate(
     plugin: &Arc<Configured>,
     host: Rc<dyn PluginHost>,
+    callbacks: Callbacks,
 ) -> Result<(Live, Instance), StartError> {
     let compiled = plugin.module.compiled();
     let tick = compiled.host.ticker.period();
@@ -100,7 +106,7 @@ fn instantiate(
     let state = store.data_mut();
     state.memory = memory;
     state.allocator = allocator;
-    let exports = Exports::of(instance, &mut store);
+    let exports = Exports::of(instance, &mut store, callbacks);
     Ok((Live { store, exports }, instance))
 }
 

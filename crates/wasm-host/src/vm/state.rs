@@ -7,14 +7,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use foldhash::fast::FixedState;
-use wasmtime::{Memory, TypedFunc};
+use wasmtime::Memory;
 
 use crate::abi::{MetricKind, StreamId};
 use crate::embed::{Headers, LogRecord, LogSource, MetricId, Notice, PluginHost};
 use crate::limits::{Limits, Meter};
 use crate::outcome::LocalResponse;
 use crate::plugin::Configured;
+use crate::trace::Trace;
+use crate::trap::Reason;
 use crate::vm::clock::Clock;
+use crate::vm::exports::Export;
 use crate::vm::lend::Lent;
 use crate::{LogLevel, Map};
 
@@ -30,7 +33,14 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) meter: Meter,
     pub(crate) memory: Option<Memory>,
-    pub(crate) allocator: Option<TypedFunc<u32, u32>>,
+    pub(crate) allocator: Option<Export<u32, u32>>,
+    pub(crate) trace: Option<Trace>,
+    /// Whether the proxy wants to know how long callbacks take.
+    pub(crate) timing: bool,
+    /// Whether some host functions are not for this plugin.
+    pub(crate) restricted: bool,
+    /// Arguments of a foreign call the proxy makes, while it is made.
+    pub(crate) call_data: Option<Vec<u8>>,
     /// Contexts of streams the guest knows. Ids are ours, so a fast hash without a seed will do.
     pub(crate) streams: HashMap<u32, Stream, FixedState>,
     pub(crate) root: Root,
@@ -85,9 +95,17 @@ pub(crate) enum Phase {
     Ended,
 }
 
+/// What kind of stream it is, and with that what can be asked for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Http,
+    Tcp,
+}
+
 /// What the VM keeps per stream.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stream {
+    pub(crate) kind: Kind,
     /// Whether the guest was told of it.
     pub(crate) known: bool,
     pub(crate) effects: Effects,
@@ -95,13 +113,59 @@ pub(crate) struct Stream {
     pub(crate) calls: usize,
 }
 
+impl Stream {
+    pub(crate) fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            known: false,
+            effects: Effects::default(),
+            properties: Properties::default(),
+            calls: 0,
+        }
+    }
+}
+
 /// What a guest asked for and what is done after its callback has returned.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub(crate) local_response: Option<Box<LocalResponse>>,
-    pub(crate) reset: bool,
-    pub(crate) resume_request: bool,
-    pub(crate) resume_response: bool,
+    asked: u8,
+}
+
+/// Something to ask for; a bit of [`Effects`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum Ask {
+    ResumeRequest = 1,
+    ResumeResponse = 2,
+    Reset = 4,
+    ResumeDownstream = 8,
+    ResumeUpstream = 16,
+    CloseDownstream = 32,
+    CloseUpstream = 64,
+}
+
+impl Ask {
+    /// The kind of stream it can be asked for.
+    pub(crate) fn kind(self) -> Kind {
+        match self {
+            Self::ResumeRequest | Self::ResumeResponse | Self::Reset => Kind::Http,
+            _ => Kind::Tcp,
+        }
+    }
+}
+
+impl Effects {
+    pub(crate) fn ask(&mut self, what: Ask) {
+        self.asked |= what as u8;
+    }
+
+    /// Returns whether it was asked for, and forgets it.
+    pub(crate) fn take(&mut self, what: Ask) -> bool {
+        let asked = self.asked & what as u8 != 0;
+        self.asked &= !(what as u8);
+        asked
+    }
 }
 
 /// Path and value.
@@ -325,13 +389,16 @@ impl State {
     pub(crate) fn new(plugin: Arc<Configured>, host: Rc<dyn PluginHost>, tick: Duration) -> Self {
         let limits = &plugin.config.limits;
         Self {
-            host,
             lent: Lent::default(),
             frame: Frame::new("instantiation", Phase::Starting, 0, limits),
             clock: Clock::new(tick),
             meter: Meter::new(limits),
             memory: None,
             allocator: None,
+            trace: plugin.config.trace.clone(),
+            timing: host.wants_timing(),
+            restricted: plugin.config.allowed.is_some(),
+            call_data: None,
             streams: HashMap::default(),
             root: Root::default(),
             metrics: Metrics::default(),
@@ -342,6 +409,7 @@ impl State {
                 refilled: Instant::now(),
             },
             notices: [0; Notice::ALL.len()],
+            host,
             plugin,
         }
     }
@@ -361,6 +429,28 @@ impl State {
         self.frame = Frame::new(callback, phase, context, &self.plugin.config.limits);
         self.frame.lent_for = lent_for;
         self.meter.refused = false;
+    }
+
+    /// Counts one more host call of this callback.
+    pub(crate) fn count_host_call(&mut self) -> Result<(), Reason> {
+        match self.frame.host_calls.checked_sub(1) {
+            Some(left) => {
+                self.frame.host_calls = left;
+                Ok(())
+            }
+            None => Err(Reason::HostCalls {
+                limit: self.limits().host_calls,
+            }),
+        }
+    }
+
+    /// Returns whether the plugin may not call this function, and tells of it.
+    pub(crate) fn denies(&mut self, function: &str) -> bool {
+        let denied = self.restricted && !self.plugin.config.allows(function);
+        if denied {
+            self.notice(Notice::CapabilityDenied, function);
+        }
+        denied
     }
 
     /// Returns the stream host functions act on, unless they act on the root.
@@ -465,6 +555,13 @@ impl Frame {
             header_bytes: limits.header_bytes,
             said: None,
         }
+    }
+
+    /// Gives another callback of the same entry what callbacks may use.
+    pub(crate) fn renew(&mut self, limits: &Limits) {
+        self.host_calls = limits.host_calls;
+        self.log_lines = limits.log_lines;
+        self.header_bytes = limits.header_bytes;
     }
 }
 

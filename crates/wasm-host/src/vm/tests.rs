@@ -2,5 +2,7 @@
 
 mod actions;
 mod callouts;
+mod connections;
 mod containment;
+mod crossings;
 mod lifecycle;

@@ -103,7 +103,7 @@ fn other_buffers_are_found_only_where_they_are() {
     let all: String = (1..=9).map(code).collect();
     assert_eq!(
         run(Guest::new(), &all, "").1,
-        "0 0 1 1 1 1 1 1 1 1 0 0 1 1 1 1 2 2"
+        "0 0 0 0 0 0 1 1 1 1 0 0 1 1 1 1 2 2"
     );
 }
 
