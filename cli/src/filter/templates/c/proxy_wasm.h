@@ -184,6 +184,12 @@ PROXY_IMPORT(proxy_get_metric)
 pw_u32 proxy_get_metric(pw_u32 metric, pw_u64 *value);
 
 /* What makes them easier to use. */
+#ifndef PROXY_WASM_LIBC
+PW_C void *memcpy(void *to, const void *from, pw_size size);
+PW_C void *memmove(void *to, const void *from, pw_size size);
+PW_C void *memset(void *to, int value, pw_size size);
+PW_C int memcmp(const void *a, const void *b, pw_size size);
+#endif
 PW_C void *pw_alloc(pw_size size);
 PW_C void pw_free(void *data);
 

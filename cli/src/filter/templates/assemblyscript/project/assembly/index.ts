@@ -1,0 +1,48 @@
+// A filter that greets.
+export * from "@solo-io/proxy-runtime/proxy";
+import {
+  Context,
+  FilterHeadersStatusValues,
+  GrpcStatusValues,
+  LogLevelValues,
+  RootContext,
+  log,
+  registerRootContext,
+  send_local_response,
+  stream_context,
+} from "@solo-io/proxy-runtime";
+
+// The filter with one configuration, which is a text; it makes a Request for each request.
+class Plugin extends RootContext {
+  createContext(id: u32): Context {
+    return new Request(id, this);
+  }
+}
+
+// One request and its answer.
+class Request extends Context {
+  constructor(id: u32, root: RootContext) {
+    super(id, root);
+  }
+
+  onRequestHeaders(count: u32, end: bool): FilterHeadersStatusValues {
+    const headers = stream_context.headers.request;
+    const path = headers.get(":path");
+    log(LogLevelValues.info, headers.get(":method") + " " + path);
+    if (path.startsWith("/forbidden")) {
+      const body = String.UTF8.encode("not for you\n");
+      send_local_response(403, "forbidden", body, [], GrpcStatusValues.PermissionDenied);
+      return FilterHeadersStatusValues.StopIteration;
+    }
+    headers.replace("x-greeting", this.root_context.getConfiguration());
+    return FilterHeadersStatusValues.Continue;
+  }
+
+  onResponseHeaders(count: u32, end: bool): FilterHeadersStatusValues {
+    stream_context.headers.response.replace("x-filter", "{{name}}");
+    return FilterHeadersStatusValues.Continue;
+  }
+}
+
+// The name is what `pluginName` of a WasmPlugin chooses by; none is this one.
+registerRootContext((id: u32) => new Plugin(id), "");
