@@ -42,6 +42,8 @@ pub(crate) struct Loader {
     /// What was compiled last for a URL, and from which bytes: a change of configuration alone
     /// costs no compilation, and several plugins with one module wait for one.
     compiled: Arc<Mutex<HashMap<Str, Slot>>>,
+    /// Where plugins write their crossings.
+    trace: Option<wasm_host::Trace>,
 }
 
 /// What one URL's module was compiled to; locked while it is being compiled.
@@ -79,7 +81,15 @@ impl Loader {
             writer,
             refusals,
             compiled: Arc::default(),
+            trace: None,
         }
+    }
+
+    /// Has plugins write every crossing between proxy and guest.
+    #[must_use]
+    pub(crate) fn traced(mut self, trace: Option<wasm_host::Trace>) -> Self {
+        self.trace = trace;
+        self
     }
 
     /// Loads until nobody asks any more.
@@ -220,6 +230,7 @@ impl Loader {
             environment: environment
                 .map(|(k, v)| (k.to_string(), v.to_string()))
                 .collect(),
+            trace: self.trace.clone(),
             ..PluginConfig::default()
         };
         let ready = wasm_host::Plugin::new(module, config);

@@ -66,9 +66,22 @@ impl Snapshot {
         }
     }
 
+    /// The digest of the module a plugin runs, by the name of its resource; `None` when it cannot
+    /// run.
+    pub(crate) fn plugin_digest(&self, name: &str) -> Option<String> {
+        let loaded = self.plugins.get(name)?;
+        let module = loaded.module.as_ref().ok()?.module();
+        Some(module.sha256().to_owned())
+    }
+
     /// Workloads and services.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// Every plugin, and what became of its module.
+    pub(crate) fn plugins(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        self.plugins.values()
     }
 
     /// The waypoint's own record; what is known from its settings until it is sent.

@@ -44,6 +44,8 @@ struct Asked {
     ticket: u64,
     /// Nothing final was heard of it yet.
     is_open: bool,
+    /// Why it failed, as far as is known.
+    failure: Option<Str>,
 }
 
 /// A plugin whose module is to be loaded.
@@ -149,6 +151,11 @@ impl Writer {
         asked.is_some_and(|asked| asked.ticket == load.ticket)
     }
 
+    /// Why the newest version of a plugin could not be loaded; `None` when it was, or may still be.
+    pub(crate) fn failure(&self, name: &str) -> Option<Str> {
+        self.asked.get(name)?.failure.clone()
+    }
+
     /// Takes what became of a load. An answer to a load that was overtaken is dropped. Returns what
     /// a failure does to traffic.
     ///
@@ -164,6 +171,7 @@ impl Writer {
         }
         if let Some(asked) = self.asked.get_mut(&load.name) {
             asked.is_open &= !last;
+            asked.failure = module.as_ref().err().cloned();
         }
         self.tell_idle();
         let mut snapshot = Snapshot::clone(&self.state.current());
@@ -229,6 +237,7 @@ impl Writer {
                 let asked = Asked {
                     ticket: self.tickets,
                     is_open: true,
+                    failure: None,
                 };
                 self.asked.insert(name.clone(), asked);
                 self.tell_idle();

@@ -35,6 +35,11 @@ pub(super) fn channel() -> (Refusals, mpsc::UnboundedReceiver<Verdict>) {
 }
 
 impl Refusals {
+    /// A handle of no client: what is said to it is heard by nobody.
+    pub fn unheard() -> Self {
+        channel().0
+    }
+
     /// Refuses a resource. One that the client does not hold any more is not spoken of.
     pub fn refuse(&self, type_url: &str, name: &str, reason: impl Into<String>) {
         let rejected = Rejected {
