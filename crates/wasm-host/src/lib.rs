@@ -12,6 +12,7 @@ pub(crate) mod embed;
 mod error;
 #[cfg(fuzzing)]
 pub mod fuzz;
+mod health;
 mod host;
 mod hostcalls;
 mod limits;
@@ -36,6 +37,7 @@ pub use embed::{
     StreamHost, Value,
 };
 pub use error::{Error, StartError};
+pub use health::{Admission, FailStrategy, Health, HealthSettings, HealthState, Life};
 pub use host::{Host, HostSettings};
 pub use limits::Limits;
 pub use module::Module;
