@@ -11,3 +11,4 @@ pub mod differences;
 pub mod http2;
 pub mod nft;
 pub mod vectors;
+pub mod wasm;

