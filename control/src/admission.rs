@@ -14,6 +14,7 @@ mod metadata;
 mod patterns;
 pub(crate) mod peer_authentication;
 pub(crate) mod selection;
+pub(crate) mod traffic_extension;
 pub(crate) mod wasm_plugin;
 
 use std::any::Any;

@@ -43,6 +43,14 @@ pub(crate) const AUTHORIZATION_POLICY: Kind = Kind::of("security.istio.io", "Aut
 pub(crate) const PEER_AUTHENTICATION: Kind = Kind::of("security.istio.io", "PeerAuthentication");
 /// WasmPlugin.
 pub(crate) const WASM_PLUGIN: Kind = Kind::of("extensions.istio.io", "WasmPlugin");
+/// TrafficExtension.
+pub(crate) const TRAFFIC_EXTENSION: Kind = Kind::of("extensions.istio.io", "TrafficExtension");
+/// ServiceEntry.
+pub(crate) const SERVICE_ENTRY: Kind = Kind::of("networking.istio.io", "ServiceEntry");
+/// Secret.
+pub(crate) const SECRET: Kind = Kind::of("", "Secret");
+/// Event.
+pub(crate) const EVENT: Kind = Kind::of("", "Event");
 
 /// A short name for an object in this index; reused after the object is gone.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]

@@ -11,6 +11,7 @@ mod gateway;
 mod istio;
 pub mod peer_authentication;
 pub mod selection;
+pub mod traffic_extension;
 pub mod wasm_plugin;
 
 use std::any::Any;

@@ -7,16 +7,20 @@
 //! shape of the API, keeping what others wrote and when conditions last changed.
 
 pub(crate) mod gateway;
+mod plugin;
 mod policy;
 pub(crate) mod render;
 mod route;
 mod service;
 pub(crate) mod wording;
 
-pub(crate) use policy::{authorization_policy, peer_authentication, wasm_plugin};
+pub(crate) use plugin::{Course, plugin};
+pub(crate) use policy::{authorization_policy, peer_authentication};
 pub(crate) use route::route;
 pub(crate) use service::{namespace, pod, service};
 pub(crate) use wording::Words;
+
+use std::borrow::Cow;
 
 use serde_json::Value;
 
@@ -30,6 +34,19 @@ pub enum Truth {
     True,
     /// It does not.
     False,
+    /// Nobody has said yet.
+    Unknown,
+}
+
+impl Truth {
+    /// The word of the API.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::True => "True",
+            Self::False => "False",
+            Self::Unknown => "Unknown",
+        }
+    }
 }
 
 /// A condition as control words it. When it last changed is known to whoever keeps it.
@@ -40,7 +57,7 @@ pub struct Condition {
     /// Whether it holds.
     pub truth: Truth,
     /// Why, in one word.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// Why, for people.
     pub message: String,
     /// The generation that was looked at; `None` where the API has no such field in use.
@@ -51,14 +68,14 @@ impl Condition {
     pub(crate) fn new(
         object: &Object,
         kind: &'static str,
-        (truth, reason): (Truth, &'static str),
+        (truth, reason): (Truth, impl Into<Cow<'static, str>>),
         message: impl Into<String>,
     ) -> Self {
         let observed_generation = Some(object.life.generation);
         Self {
             kind,
             truth,
-            reason,
+            reason: reason.into(),
             message: message.into(),
             observed_generation,
         }
@@ -76,6 +93,8 @@ pub struct Status {
     pub listeners: Option<Vec<ListenerStatus>>,
     /// Parents of a route.
     pub parents: Option<Vec<ParentStatus>>,
+    /// What a plugin is attached to, each by itself.
+    pub ancestors: Option<Vec<AncestorStatus>>,
     /// Features of a GatewayClass, sorted.
     pub supported_features: Option<Vec<&'static str>>,
 }
@@ -89,12 +108,21 @@ impl Status {
             .iter_mut()
             .flatten()
             .flat_map(|parent| &mut parent.conditions);
+        let of_ancestors = self
+            .ancestors
+            .iter_mut()
+            .flatten()
+            .flat_map(|ancestor| &mut ancestor.conditions);
         let told = [
             gateway::ACCEPTED,
             policy::WAYPOINT_ACCEPTED,
             policy::ZTUNNEL_ACCEPTED,
         ];
-        let conditions = self.conditions.iter_mut().chain(of_parents);
+        let conditions = self
+            .conditions
+            .iter_mut()
+            .chain(of_parents)
+            .chain(of_ancestors);
         for condition in conditions.filter(|condition| told.contains(&condition.kind)) {
             let mut message = wording::rejected(proxy, reason).to_string();
             if condition.reason == REJECTED {
@@ -127,6 +155,15 @@ pub struct ListenerStatus {
 pub struct ParentStatus {
     /// The reference, with its defaults.
     pub parent_ref: Value,
+    /// Its conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// The status of a plugin at one thing that it is attached to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AncestorStatus {
+    /// The reference, with its group and kind.
+    pub ancestor_ref: Value,
     /// Its conditions.
     pub conditions: Vec<Condition>,
 }

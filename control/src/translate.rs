@@ -20,6 +20,7 @@ pub(crate) mod peer;
 pub(crate) mod plugin;
 pub(crate) mod port;
 mod remote;
+pub mod reports;
 pub(crate) mod resources;
 pub(crate) mod route;
 pub(crate) mod service;

@@ -1,4 +1,4 @@
-//! Rules for WasmPlugin.
+//! Rules for WasmPlugin, most of which TrafficExtension shares.
 //!
 //! Source: its CRD and istiod's webhook (`ValidateWasmPlugin`).
 
@@ -11,8 +11,8 @@ use super::{Check, Rule, Violation, patterns, quoted};
 
 const SOURCE: &str = "Istio CRD wasmplugins";
 
-/// WasmPlugin.
-pub(crate) const WASM_PLUGIN: &[Check] = &[
+/// What WasmPlugin and TrafficExtension have in common: where in the order they run, and on what.
+pub(crate) const ATTACHED: &[Check] = &[
     ONE_SELECTION,
     FEW_TARGETS,
     COMPLETE_TARGET,
@@ -25,117 +25,15 @@ pub(crate) const WASM_PLUGIN: &[Check] = &[
         source: SOURCE,
     },
     Check {
-        name: "url-is-there",
-        at: &["spec"],
-        rule: Rule::Has(&["url"]),
-        source: SOURCE,
-    },
-    Check {
-        name: "url-is-not-empty",
-        at: &["spec.url"],
-        rule: Rule::Length(1, usize::MAX),
-        source: SOURCE,
-    },
-    Check {
-        name: "url-scheme-is-known",
-        at: &["spec.url"],
-        rule: Rule::Holds(url_scheme),
-        source: SOURCE,
-    },
-    Check {
-        name: "sha256-is-64-hex-digits",
-        at: &["spec.sha256"],
-        rule: Rule::Form(&patterns::SHA256),
-        source: SOURCE,
-    },
-    Check {
-        name: "digests-agree",
-        at: &["spec"],
-        rule: Rule::Holds(digests_agree),
-        source: "Istio WasmPlugin reference, sha256",
-    },
-    Check {
         name: "phase-is-known",
         at: &["spec.phase"],
         rule: Rule::OneOf(&["UNSPECIFIED_PHASE", "AUTHN", "AUTHZ", "STATS"]),
         source: SOURCE,
     },
     Check {
-        name: "fail-strategy-is-known",
-        at: &["spec.failStrategy"],
-        rule: Rule::OneOf(&["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"]),
-        source: SOURCE,
-    },
-    Check {
-        name: "type-is-known",
-        at: &["spec.type"],
-        rule: Rule::OneOf(&["UNSPECIFIED_PLUGIN_TYPE", "HTTP", "NETWORK"]),
-        source: SOURCE,
-    },
-    Check {
-        name: "pull-policy-is-known",
-        at: &["spec.imagePullPolicy"],
-        rule: Rule::OneOf(&["UNSPECIFIED_POLICY", "IfNotPresent", "Always"]),
-        source: SOURCE,
-    },
-    Check {
-        name: "pull-secret-has-a-length",
-        at: &["spec.imagePullSecret"],
-        rule: Rule::Length(1, 253),
-        source: SOURCE,
-    },
-    Check {
-        name: "plugin-name-has-a-length",
-        at: &["spec.pluginName"],
-        rule: Rule::Length(1, 256),
-        source: SOURCE,
-    },
-    Check {
         name: "priority-is-a-32-bit-number",
         at: &["spec.priority"],
         rule: Rule::Between(i32::MIN as i64, i32::MAX as i64),
-        source: SOURCE,
-    },
-    Check {
-        name: "environment-is-at-most-256",
-        at: &["spec.vmConfig.env"],
-        rule: Rule::Entries(0, 256),
-        source: SOURCE,
-    },
-    Check {
-        name: "environment-names-differ",
-        at: &["spec.vmConfig.env"],
-        rule: Rule::Unique(&["name"]),
-        source: SOURCE,
-    },
-    Check {
-        name: "environment-has-names",
-        at: &["spec.vmConfig.env[]"],
-        rule: Rule::Has(&["name"]),
-        source: SOURCE,
-    },
-    Check {
-        name: "environment-name-has-a-length",
-        at: &["spec.vmConfig.env[].name"],
-        rule: Rule::Length(1, 256),
-        source: SOURCE,
-    },
-    Check {
-        name: "environment-value-has-a-length",
-        at: &["spec.vmConfig.env[].value"],
-        rule: Rule::Length(0, 2048),
-        source: SOURCE,
-    },
-    Check {
-        name: "environment-source-is-known",
-        at: &["spec.vmConfig.env[].valueFrom"],
-        rule: Rule::OneOf(&["INLINE", "HOST"]),
-        source: SOURCE,
-    },
-    Check {
-        name: "host-environment-has-no-value",
-        at: &["spec.vmConfig.env[]"],
-        rule: Rule::Holds(host_has_no_value),
         source: SOURCE,
     },
     Check {
@@ -163,6 +61,122 @@ pub(crate) const WASM_PLUGIN: &[Check] = &[
         source: SOURCE,
     },
 ];
+
+/// Rules for a module, wherever in an object its configuration stands.
+macro_rules! module {
+    ($at:literal) => {
+        &[
+            Check {
+                name: "url-is-there",
+                at: &[$at],
+                rule: Rule::Has(&["url"]),
+                source: SOURCE,
+            },
+            Check {
+                name: "url-is-not-empty",
+                at: &[concat!($at, ".url")],
+                rule: Rule::Length(1, usize::MAX),
+                source: SOURCE,
+            },
+            Check {
+                name: "url-scheme-is-known",
+                at: &[concat!($at, ".url")],
+                rule: Rule::Holds(url_scheme),
+                source: SOURCE,
+            },
+            Check {
+                name: "sha256-is-64-hex-digits",
+                at: &[concat!($at, ".sha256")],
+                rule: Rule::Form(&patterns::SHA256),
+                source: SOURCE,
+            },
+            Check {
+                name: "digests-agree",
+                at: &[$at],
+                rule: Rule::Holds(digests_agree),
+                source: "Istio WasmPlugin reference, sha256",
+            },
+            Check {
+                name: "fail-strategy-is-known",
+                at: &[concat!($at, ".failStrategy")],
+                rule: Rule::OneOf(&["FAIL_CLOSE", "FAIL_OPEN", "FAIL_RELOAD"]),
+                source: SOURCE,
+            },
+            Check {
+                name: "type-is-known",
+                at: &[concat!($at, ".type")],
+                rule: Rule::OneOf(&["UNSPECIFIED_PLUGIN_TYPE", "HTTP", "NETWORK"]),
+                source: SOURCE,
+            },
+            Check {
+                name: "pull-policy-is-known",
+                at: &[concat!($at, ".imagePullPolicy")],
+                rule: Rule::OneOf(&["UNSPECIFIED_POLICY", "IfNotPresent", "Always"]),
+                source: SOURCE,
+            },
+            Check {
+                name: "pull-secret-has-a-length",
+                at: &[concat!($at, ".imagePullSecret")],
+                rule: Rule::Length(1, 253),
+                source: SOURCE,
+            },
+            Check {
+                name: "plugin-name-has-a-length",
+                at: &[concat!($at, ".pluginName")],
+                rule: Rule::Length(1, 256),
+                source: SOURCE,
+            },
+            Check {
+                name: "environment-is-at-most-256",
+                at: &[concat!($at, ".vmConfig.env")],
+                rule: Rule::Entries(0, 256),
+                source: SOURCE,
+            },
+            Check {
+                name: "environment-names-differ",
+                at: &[concat!($at, ".vmConfig.env")],
+                rule: Rule::Unique(&["name"]),
+                source: SOURCE,
+            },
+            Check {
+                name: "environment-has-names",
+                at: &[concat!($at, ".vmConfig.env[]")],
+                rule: Rule::Has(&["name"]),
+                source: SOURCE,
+            },
+            Check {
+                name: "environment-name-has-a-length",
+                at: &[concat!($at, ".vmConfig.env[].name")],
+                rule: Rule::Length(1, 256),
+                source: SOURCE,
+            },
+            Check {
+                name: "environment-value-has-a-length",
+                at: &[concat!($at, ".vmConfig.env[].value")],
+                rule: Rule::Length(0, 2048),
+                source: SOURCE,
+            },
+            Check {
+                name: "environment-source-is-known",
+                at: &[concat!($at, ".vmConfig.env[].valueFrom")],
+                rule: Rule::OneOf(&["INLINE", "HOST"]),
+                source: SOURCE,
+            },
+            Check {
+                name: "host-environment-has-no-value",
+                at: &[concat!($at, ".vmConfig.env[]")],
+                rule: Rule::Holds(host_has_no_value),
+                source: SOURCE,
+            },
+        ]
+    };
+}
+
+/// The module of a WasmPlugin.
+pub(crate) const WASM_PLUGIN: &[Check] = module!("spec");
+
+/// The module of a TrafficExtension.
+pub(crate) const MODULE: &[Check] = module!("spec.wasm");
 
 /// No scheme means OCI.
 fn url_scheme(url: &Value) -> Vec<Violation> {

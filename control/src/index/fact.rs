@@ -22,7 +22,7 @@ pub(crate) enum Fact<'a> {
     /// Which objects of a kind in a namespace select by a label, the first of their selector.
     Selecting(&'a Kind, &'a str, (&'a str, &'a str)),
     /// Which objects of a kind are attached to an object: routes and slices to a Service, Gateways
-    /// to a class.
+    /// to a class, routes to the plugins that their rules name.
     AttachedTo(&'a Kind, &'a Key),
     /// What the Gateway of this key amounts to as a waypoint; derived, not given.
     Waypoint(&'a Key),

@@ -101,9 +101,28 @@ fn attached_to(object: &Object) -> Vec<Key> {
             .into_iter()
             .flatten()
             .filter_map(|parent| reference(parent, namespace))
+            .chain(extensions(object))
             .collect();
     }
     Vec::new()
+}
+
+/// Returns the objects that filters of a route's rules name.
+fn extensions(route: &Object) -> impl Iterator<Item = Key> {
+    let namespace = &route.key.namespace;
+    let items = |value: &'_ Value, field: &str| {
+        let items = value.get(field).and_then(Value::as_array);
+        items.into_iter().flatten().cloned().collect::<Vec<_>>()
+    };
+    let spec = route.value.get("spec").unwrap_or(&Value::Null);
+    let rules = items(spec, "rules").into_iter();
+    let filters = rules.flat_map(move |rule| items(&rule, "filters"));
+    filters.filter_map(|filter| {
+        let named = filter.get("extensionRef")?;
+        let text = |field: &str| named.get(field).and_then(Value::as_str);
+        let kind = Kind::read(&format!("{}/", text("group")?), text("kind")?);
+        Some(Key::new(kind, namespace, text("name")?))
+    })
 }
 
 fn reference(parent: &Value, namespace: &str) -> Option<Key> {

@@ -4,8 +4,9 @@ use super::Info;
 use super::authorization::AuthorizationPolicy;
 use super::defaults::empty_spec;
 use super::peer_authentication::PeerAuthentication;
+use super::traffic_extension::TrafficExtension;
 use super::wasm_plugin::WasmPlugin;
-use crate::admission::{authorization, peer_authentication, wasm_plugin};
+use crate::admission::{authorization, peer_authentication, traffic_extension, wasm_plugin};
 
 const SECURITY: &[&str] = &["v1", "v1beta1"];
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
@@ -36,8 +37,14 @@ pub(super) const KINDS: &[Info] = &[
     security("RequestAuthentication", "requestauthentications").short(&["ra"]),
     extension("WasmPlugin", "wasmplugins")
         .decoded_as::<WasmPlugin>()
-        .checked_by(&[wasm_plugin::WASM_PLUGIN]),
-    extension("TrafficExtension", "trafficextensions"),
+        .checked_by(&[wasm_plugin::ATTACHED, wasm_plugin::WASM_PLUGIN]),
+    extension("TrafficExtension", "trafficextensions")
+        .decoded_as::<TrafficExtension>()
+        .checked_by(&[
+            wasm_plugin::ATTACHED,
+            wasm_plugin::MODULE,
+            traffic_extension::TRAFFIC_EXTENSION,
+        ]),
     networking("DestinationRule", "destinationrules").short(&["dr"]),
     networking("Gateway", "gateways").short(&["gw"]),
     networking("ServiceEntry", "serviceentries").short(&["se"]),

@@ -1,17 +1,15 @@
-//! Policies and plugins: who enforces them, and which of them nobody does.
+//! Policies: who enforces them, and which of them nobody does.
 //!
-//! istiod says something about policies of authorization only; PeerAuthentication and WasmPlugin
-//! get conditions of the same types here.
+//! istiod says something about policies of authorization only; PeerAuthentication gets conditions of
+//! the same types here.
 
 use super::{Condition, Judged, Note, Status, Truth, Words, wording};
 use crate::index::PEER_AUTHENTICATION;
 use crate::kinds::authorization::{Action, AuthorizationPolicySpec};
 use crate::kinds::peer_authentication::{Mode, PeerAuthentication, PeerAuthenticationSpec};
-use crate::kinds::wasm_plugin::{ValueFrom, WasmPluginSpec};
 use crate::object::Object;
-use crate::translate::authz::{has_targets, ztunnel::Converted};
+use crate::translate::authz::{has_targets, waypoint::needs_requests, ztunnel::Converted};
 use crate::translate::peer::{self, Reach};
-use crate::translate::plugin;
 use crate::translate::target::{Outcome, Resolved};
 use crate::translate::view::View;
 
@@ -20,7 +18,7 @@ pub(super) const WAYPOINT_ACCEPTED: &str = "WaypointAccepted";
 /// What ztunnels make of a policy.
 pub(super) const ZTUNNEL_ACCEPTED: &str = "ZtunnelAccepted";
 
-type State = (Truth, &'static str);
+pub(super) type State = (Truth, &'static str);
 
 fn judged(
     object: &Object,
@@ -40,7 +38,7 @@ fn judged(
 }
 
 /// Judges a policy or plugin that is in force nowhere, for one reason that is worth a warning.
-fn without_effect(
+pub(super) fn without_effect(
     object: &Object,
     kind: &'static str,
     reason: &'static str,
@@ -59,6 +57,7 @@ fn without_effect(
 
 /// Judges an AuthorizationPolicy; `converted` is what ztunnels are told, if they are told.
 pub(crate) fn authorization_policy(
+    view: &View<'_>,
     object: &Object,
     spec: &AuthorizationPolicySpec,
     converted: Option<&Converted>,
@@ -66,6 +65,7 @@ pub(crate) fn authorization_policy(
 ) -> Judged {
     if has_targets(spec) {
         let (state, message, mut notes) = attached(object, targets);
+        notes.extend(unread(view, object, spec, targets));
         if spec.action == Action::Custom {
             notes.push(Note::new(
                 "spec.provider.name",
@@ -113,6 +113,28 @@ pub(crate) fn authorization_policy(
         message,
         notes,
     )
+}
+
+/// Warns of targets where waypoints read no requests, which the rules of a policy need.
+fn unread(
+    view: &View<'_>,
+    object: &Object,
+    spec: &AuthorizationPolicySpec,
+    targets: &[Resolved],
+) -> Vec<Note> {
+    if !needs_requests(spec) {
+        return Vec::new();
+    }
+    let is_deny = spec.action == Action::Deny;
+    let note = |(index, target): (usize, &Resolved)| {
+        let spoken = target.spoken(view, object, &[])?;
+        let service = format!("{}/{}", object.key.namespace, target.reference.name);
+        let words = wording::policy::unread(&service, &spoken.bytes, is_deny);
+        spoken
+            .is_bytes()
+            .then(|| Note::new(format!("spec.targetRefs[{index}]"), words))
+    };
+    targets.iter().enumerate().filter_map(note).collect()
 }
 
 /// Judges a PeerAuthentication.
@@ -180,36 +202,8 @@ fn older<'a>(
     (winner.key != object.key).then_some(winner)
 }
 
-/// Judges a WasmPlugin.
-pub(crate) fn wasm_plugin(object: &Object, spec: &WasmPluginSpec, targets: &[Resolved]) -> Judged {
-    let no_effect =
-        |field: &str, words| without_effect(object, WAYPOINT_ACCEPTED, "NoEffect", field, words);
-    if targets.is_empty() {
-        let field = if spec.selector.is_some() {
-            "spec.selector"
-        } else {
-            "spec.targetRefs"
-        };
-        return no_effect(field, wording::policy::plugin_without_targets());
-    }
-    if plugin::ports(spec).is_none() {
-        return no_effect("spec.match", wording::policy::plugin_without_traffic());
-    }
-    let (state, message, mut notes) = attached(object, targets);
-    let env = spec
-        .vm_config
-        .iter()
-        .flat_map(|config| &config.env)
-        .enumerate();
-    for (index, _) in env.filter(|(_, variable)| variable.value_from == ValueFrom::Host) {
-        let field = format!("spec.vmConfig.env[{index}].valueFrom");
-        notes.push(Note::new(field, wording::policy::plugin_host_variable()));
-    }
-    judged(object, WAYPOINT_ACCEPTED, state, message, notes)
-}
-
 /// Sums up what became of targets.
-fn attached(object: &Object, targets: &[Resolved]) -> (State, String, Vec<Note>) {
+pub(super) fn attached(object: &Object, targets: &[Resolved]) -> (State, String, Vec<Note>) {
     let notes = targets.iter().enumerate().filter_map(|(index, target)| {
         let words = wording::policy::target(target, &object.key.namespace)?;
         Some(Note::new(format!("spec.targetRefs[{index}]"), words))
@@ -234,11 +228,12 @@ fn attached(object: &Object, targets: &[Resolved]) -> (State, String, Vec<Note>)
     (state, message, notes)
 }
 
-fn state_of(outcome: &Outcome) -> State {
+pub(super) fn state_of(outcome: &Outcome) -> State {
     match outcome {
         Outcome::Bound(_) => (Truth::True, "Accepted"),
         Outcome::NotFound | Outcome::NotReady => (Truth::False, "TargetNotFound"),
         Outcome::Unbound(_) => (Truth::False, "AncestorNotBound"),
+        Outcome::NotServed => (Truth::False, "Unsupported"),
         Outcome::NotInRootNamespace | Outcome::NotOfWaypoints | Outcome::UnknownKind => {
             (Truth::False, "Invalid")
         }

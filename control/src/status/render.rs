@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::{Condition, ListenerStatus, ParentStatus, Status, Truth};
+use super::{AncestorStatus, Condition, ListenerStatus, ParentStatus, Status};
 use crate::translate::names;
 
 /// Types of conditions that control writes. Those of others stay as they are.
@@ -15,6 +15,8 @@ const OWN: &[&str] = &[
     super::service::WAYPOINT_BOUND,
     super::policy::WAYPOINT_ACCEPTED,
     super::policy::ZTUNNEL_ACCEPTED,
+    super::plugin::MODULE_FETCHED,
+    super::plugin::HEALTHY,
 ];
 
 impl Status {
@@ -51,6 +53,13 @@ impl Status {
                 Value::Array(self::parents(parents, &before, now)),
             );
         }
+        if let Some(ancestors) = &self.ancestors {
+            let before = status.remove("ancestors").unwrap_or(Value::Null);
+            let ancestors = self::ancestors(ancestors, &before, now);
+            if !ancestors.is_empty() {
+                status.insert("ancestors".to_owned(), Value::Array(ancestors));
+            }
+        }
         if let Some(features) = &self.supported_features {
             let feature = |name: &&str| json!({"name": name});
             status.insert(
@@ -77,26 +86,44 @@ fn listener(listener: &ListenerStatus, before: &Value, now: Timestamp) -> Value 
 }
 
 fn parents(parents: &[ParentStatus], before: &Value, now: Timestamp) -> Vec<Value> {
+    let ours = parents
+        .iter()
+        .map(|parent| (&parent.parent_ref, &parent.conditions));
+    entries("parentRef", names::GATEWAY_CONTROLLER, ours, before, now)
+}
+
+fn ancestors(ancestors: &[AncestorStatus], before: &Value, now: Timestamp) -> Vec<Value> {
+    let ours = ancestors
+        .iter()
+        .map(|ancestor| (&ancestor.ancestor_ref, &ancestor.conditions));
+    entries("ancestorRef", names::MESH_CONTROLLER, ours, before, now)
+}
+
+/// Entries of a list that several controllers write to: those of others first, as they were.
+fn entries<'s>(
+    field: &str,
+    controller: &str,
+    ours: impl Iterator<Item = (&'s Value, &'s Vec<Condition>)>,
+    before: &Value,
+    now: Timestamp,
+) -> Vec<Value> {
     let old: Vec<&Value> = before.as_array().into_iter().flatten().collect();
-    let is_ours = |entry: &Value| {
-        entry.get("controllerName").and_then(Value::as_str) == Some(names::GATEWAY_CONTROLLER)
-    };
+    let is_ours =
+        |entry: &Value| entry.get("controllerName").and_then(Value::as_str) == Some(controller);
     let foreign = old
         .iter()
         .filter(|entry| !is_ours(entry))
         .map(|entry| (*entry).clone());
-    let ours = parents.iter().map(|parent| {
-        let same =
-            |entry: &&&Value| is_ours(entry) && entry.get("parentRef") == Some(&parent.parent_ref);
+    let ours = ours.map(|(reference, new)| {
+        let same = |entry: &&&Value| is_ours(entry) && entry.get(field) == Some(reference);
         let before = old
             .iter()
             .find(same)
             .and_then(|entry| entry.get("conditions"));
         json!({
-            "parentRef": parent.parent_ref,
-            "controllerName": names::GATEWAY_CONTROLLER,
-            "conditions":
-                conditions(&parent.conditions, before.unwrap_or(&Value::Null), &[], now),
+            field: reference,
+            "controllerName": controller,
+            "conditions": conditions(new, before.unwrap_or(&Value::Null), &[], now),
         })
     });
     foreign.chain(ours).collect()
@@ -122,10 +149,7 @@ fn conditions(new: &[Condition], before: &Value, own: &[&str], now: Timestamp) -
 }
 
 fn render(condition: &Condition, old: Option<&Value>, now: Timestamp) -> Value {
-    let truth = match condition.truth {
-        Truth::True => "True",
-        Truth::False => "False",
-    };
+    let truth = condition.truth.word();
     let text = |field: &str| old.and_then(|old| old.get(field)).and_then(Value::as_str);
     let since = text("lastTransitionTime").filter(|_| text("status") == Some(truth));
     let since = since.map_or_else(|| now.to_string(), str::to_owned);

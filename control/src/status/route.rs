@@ -164,9 +164,16 @@ fn bad_rules(route: &Resolved) -> String {
 fn unresolved(defects: &[Defect]) -> Option<(&'static str, &Problem)> {
     let reasons = defects.iter().filter_map(|defect| {
         let reason = match &defect.problem {
-            Problem::BackendKind(..) | Problem::BackendAlias(_) => "InvalidKind",
-            Problem::FilterUnknown(_) => "InvalidFilter",
-            Problem::BackendNotFound(_) | Problem::BackendPort(..) => "BackendNotFound",
+            Problem::BackendKind(..) | Problem::BackendAlias(_) | Problem::ExtensionKind(..) => {
+                "InvalidKind"
+            }
+            Problem::FilterUnknown(_) | Problem::ExtensionNetwork(_) | Problem::ExtensionLua(_) => {
+                "InvalidFilter"
+            }
+            // Gateway API has no reason of its own for a filter that does not exist.
+            Problem::BackendNotFound(_)
+            | Problem::BackendPort(..)
+            | Problem::ExtensionNotFound(_) => "BackendNotFound",
             Problem::BackendProtocol(..) => "UnsupportedProtocol",
             _ => return None,
         };

@@ -36,7 +36,7 @@ pub(crate) fn service(view: &View<'_>, object: &Object, binding: &Binding<'_>) -
     let condition = condition.map(|((truth, reason), message)| Condition {
         kind: WAYPOINT_BOUND,
         truth,
-        reason,
+        reason: reason.into(),
         message,
         observed_generation: None,
     });

@@ -5,6 +5,7 @@
 //! line of `cairn status` about the same thing are the same words.
 
 pub(super) mod gateway;
+pub(crate) mod plugin;
 pub(super) mod policy;
 pub(crate) mod route;
 
@@ -127,6 +128,26 @@ pub(super) fn refusal(refusal: &Refusal, namespace: &str) -> Words {
             "it gets no share",
             format!("correct the label {}", names::USE_WAYPOINT_CANARY),
         ),
+    }
+}
+
+/// What to do about a port that is declared not to be HTTP.
+const DECLARE_HTTP: &str = "if it speaks HTTP, say so in its appProtocol or name";
+
+/// Ports on which waypoints read no requests.
+fn declared_as_bytes(service: &str, ports: &[u32]) -> String {
+    let (ports, are) = listed_ports(ports);
+    format!("{ports} of Service {service} {are} declared to be TCP or TLS and not HTTP")
+}
+
+/// `port 1`, `ports 1, 2`, with the verb.
+fn listed_ports(ports: &[u32]) -> (String, &'static str) {
+    match ports {
+        [port] => (format!("port {port}"), "is"),
+        ports => {
+            let ports: Vec<String> = ports.iter().map(u32::to_string).collect();
+            (format!("ports {}", ports.join(", ")), "are")
+        }
     }
 }
 

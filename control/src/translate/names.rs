@@ -1,5 +1,5 @@
-//! Labels, annotations and names that objects carry. They are Istio's and Kubernetes' and are the
-//! contract with people's YAML; nothing here is ours to rename.
+//! Labels, annotations and names that objects carry. Most are Istio's and Kubernetes' and are the
+//! contract with people's YAML; nothing of those is ours to rename. Ours begin with `cairn.dev/`.
 
 /// Names the waypoint of a Service, Pod or Namespace; [`NONE`] opts out.
 pub(crate) const USE_WAYPOINT: &str = "istio.io/use-waypoint";
@@ -28,6 +28,17 @@ pub(crate) const TUNNEL: &str = "networking.istio.io/tunnel";
 pub(crate) const TRAFFIC_DISTRIBUTION: &str = "networking.istio.io/traffic-distribution";
 /// Annotation: an AuthorizationPolicy that only logs.
 pub(crate) const DRY_RUN: &str = "istio.io/dry-run";
+
+/// Annotation of a plugin: where its callouts may go, `HOST[:PORT], …`.
+pub(crate) const ALLOWED_UPSTREAMS: &str = "cairn.dev/allowed-upstreams";
+/// Annotation of a plugin: memory of one machine.
+pub(crate) const MEMORY_LIMIT: &str = "cairn.dev/memory-limit";
+/// Annotation of a plugin: time of one callback.
+pub(crate) const CALLBACK_BUDGET: &str = "cairn.dev/callback-budget";
+/// Annotation of a plugin: body bytes held for one direction of a stream.
+pub(crate) const BUFFER_LIMIT: &str = "cairn.dev/buffer-limit";
+/// Annotation of a plugin: whether a guest that stops at headers still gets the body.
+pub(crate) const STOP_ITERATION: &str = "cairn.dev/allow-on-headers-stop-iteration";
 
 /// Name of the Gateway that an object was generated for.
 pub(crate) const GATEWAY_NAME: &str = "gateway.networking.k8s.io/gateway-name";

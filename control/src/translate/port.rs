@@ -3,7 +3,7 @@
 //! Source: Istio's protocol selection (`appProtocol`, else the prefix of the port's name), as far
 //! as workload discovery can say it; scenario 03-service-ports.
 
-use k8s_openapi::api::core::v1::{PodSpec, ServicePort};
+use k8s_openapi::api::core::v1::{PodSpec, Service, ServicePort};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use proto::workload::AppProtocol;
 
@@ -47,6 +47,57 @@ fn from_word(word: &str) -> AppProtocol {
         "https" | "tls" => AppProtocol::Tls,
         "tcp" => AppProtocol::Tcp,
         _ => AppProtocol::Unknown,
+    }
+}
+
+/// Ports of a Service, by what a waypoint makes of connections to them.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Spoken {
+    /// Declared to carry something else than HTTP: bytes are passed on unread.
+    pub(crate) bytes: Vec<u32>,
+    /// Declared to carry HTTP.
+    pub(crate) requests: Vec<u32>,
+    /// Not declared: each connection shows what it is.
+    pub(crate) either: Vec<u32>,
+}
+
+impl Spoken {
+    /// Of the ports of a Service those in `wanted`; none in `wanted` is all.
+    pub(crate) fn of(service: &Service, wanted: &[u32]) -> Self {
+        let mut spoken = Self::default();
+        let ports = service
+            .spec
+            .iter()
+            .flat_map(|spec| spec.ports.iter().flatten());
+        for port in ports.filter(|port| is_tcp(port.protocol.as_deref())) {
+            let number = number(port.port);
+            if !wanted.is_empty() && !wanted.contains(&number) {
+                continue;
+            }
+            match protocol(port) {
+                AppProtocol::Tcp | AppProtocol::Tls => spoken.bytes.push(number),
+                AppProtocol::Http11 | AppProtocol::Http2 | AppProtocol::Grpc => {
+                    spoken.requests.push(number);
+                }
+                AppProtocol::Unknown => spoken.either.push(number),
+            }
+        }
+        spoken
+    }
+
+    /// Whether there is no port at all.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.bytes.is_empty() && self.requests.is_empty() && self.either.is_empty()
+    }
+
+    /// Whether there are ports, and a waypoint reads requests on none of them.
+    pub(crate) fn is_bytes(&self) -> bool {
+        !self.bytes.is_empty() && self.requests.is_empty() && self.either.is_empty()
+    }
+
+    /// Whether there are ports, and all of them carry requests.
+    pub(crate) fn is_requests(&self) -> bool {
+        !self.requests.is_empty() && self.bytes.is_empty() && self.either.is_empty()
     }
 }
 

@@ -13,7 +13,7 @@ mod http;
 mod parent;
 pub(crate) mod spec;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proto::cairn::waypoint::{
@@ -70,6 +70,14 @@ pub(crate) enum Problem {
     FilterUnknown(String),
     /// A filter that waypoints do not perform.
     FilterUnsupported(String),
+    /// A filter that names an object of a kind that is no plugin (group, kind).
+    ExtensionKind(String, String),
+    /// A filter that names a plugin which is not there.
+    ExtensionNotFound(String),
+    /// A filter that names a plugin for connections.
+    ExtensionNetwork(String),
+    /// A filter that names a Lua script.
+    ExtensionLua(String),
     /// A filter that edits a header which frames the message.
     HeaderFixed(String),
     /// An expression that cannot be read.
@@ -104,6 +112,10 @@ impl Problem {
             | Self::BackendKind(..)
             | Self::FilterUnknown(_)
             | Self::FilterUnsupported(_)
+            | Self::ExtensionKind(..)
+            | Self::ExtensionNotFound(_)
+            | Self::ExtensionNetwork(_)
+            | Self::ExtensionLua(_)
             | Self::HeaderFixed(_) => Consequence::Refused,
             Self::Expression(_) | Self::Word(_) | Self::Duration(_) => Consequence::Dropped,
             Self::Ignored(_) => Consequence::Ignored,
@@ -174,6 +186,20 @@ fn resolve_as<K: RouteKind>(view: &View<'_>, object: &Object) -> Resolved {
         n_bad_rules,
         rules,
     }
+}
+
+/// Returns the waypoints that are told of a route.
+pub(crate) fn waypoints(view: &View<'_>, object: &Object) -> BTreeSet<WaypointName> {
+    let parents = object.value.pointer("/spec/parentRefs").cloned();
+    let parents = serde_json::from_value::<Vec<spec::ParentRef>>(parents.unwrap_or_default());
+    let parents = parent::resolve(view, object, &parents.unwrap_or_default());
+    let waypoints = parents
+        .into_iter()
+        .flat_map(|parent| match parent.attachment {
+            Attachment::Attached { waypoints, .. } => waypoints,
+            _ => Vec::new(),
+        });
+    waypoints.collect()
 }
 
 /// Returns a route as each waypoint of its parents gets it, by the name of the resource.

@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use gateway_api::experimental::gatewayclasses::GatewayClass;
 use k8s_openapi::api::core::v1::Service;
 use proto::cairn::waypoint::{ServiceRef, Target, target};
+use serde_json::Value;
 
 use super::binding::{Binding, Refusal, bind};
 use super::gateway::{Role, role_of_class};
 use super::names;
+use super::port::Spoken;
 use super::resources::WaypointName;
 use super::view::View;
 use super::waypoint::Traffic;
-use crate::index::{GATEWAY, GATEWAY_CLASS};
+use crate::index::{GATEWAY, GATEWAY_CLASS, SERVICE_ENTRY};
 use crate::kinds::selection::TargetReference;
 use crate::object::{Key, Object};
 
@@ -47,12 +49,36 @@ pub(crate) enum Outcome {
     NotOfWaypoints,
     /// Nothing is known of this kind.
     UnknownKind,
+    /// The host names of the ServiceEntry lead to no waypoint yet, whatever it is bound to.
+    NotServed,
 }
 
 impl Outcome {
     /// Whether the target is in force.
     pub(crate) fn is_bound(&self) -> bool {
         matches!(self, Self::Bound(_))
+    }
+}
+
+impl Resolved {
+    /// What is spoken on the ports in `wanted` (none is all) of the Service that it names; `None` if
+    /// it is of another kind or not in force.
+    pub(crate) fn spoken(
+        &self,
+        view: &View<'_>,
+        object: &Object,
+        wanted: &[u32],
+    ) -> Option<Spoken> {
+        if !self.outcome.is_bound() || self.reference.kind != "Service" {
+            return None;
+        }
+        let (_, service) = view.typed::<Service>(&object.key.namespace, &self.reference.name)?;
+        Some(Spoken::of(service, wanted))
+    }
+
+    /// The waypoints that are told because of it.
+    pub(crate) fn waypoints(&self) -> impl Iterator<Item = &WaypointName> {
+        self.reached.iter().map(|(name, _)| name)
     }
 }
 
@@ -82,6 +108,7 @@ pub(crate) fn by_waypoint(targets: &[Resolved]) -> BTreeMap<WaypointName, Vec<Ta
 fn resolve_one(view: &View<'_>, object: &Object, reference: &TargetReference) -> Resolved {
     let (outcome, reached) = match (reference.group.as_str(), reference.kind.as_str()) {
         ("" | "core", "Service") => service(view, object, reference),
+        (names::NETWORKING_GROUP, "ServiceEntry") => service_entry(view, object, reference),
         (names::GATEWAY_GROUP, "Gateway") => gateway(view, object, reference),
         (names::GATEWAY_GROUP, "GatewayClass") => class(view, object, reference),
         _ => (Outcome::UnknownKind, Vec::new()),
@@ -114,6 +141,39 @@ fn service(view: &View<'_>, object: &Object, reference: &TargetReference) -> Att
     let reached = reached.collect();
     let outcome = match binding {
         Binding::Bound(bound) => Outcome::Bound(bound.primary.name.to_string()),
+        Binding::None => Outcome::Unbound(None),
+        Binding::Refused { refusal, .. } => Outcome::Unbound(Some(refusal)),
+    };
+    (outcome, reached)
+}
+
+/// The waypoint of a ServiceEntry is told, and the target is not said to be in force: nobody is
+/// told of ServiceEntries themselves, so that no traffic to one comes to a waypoint.
+fn service_entry(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attached {
+    let namespace = &object.key.namespace;
+    let key = Key::new(SERVICE_ENTRY, namespace, &reference.name);
+    let Some(entry) = view.object(&key) else {
+        return (Outcome::NotFound, Vec::new());
+    };
+    let binding = bind(view, entry, Traffic::Service);
+    let hosts = entry.value.pointer("/spec/hosts").and_then(Value::as_array);
+    let hosts = hosts.into_iter().flatten().filter_map(Value::as_str);
+    let targets = hosts.map(|host| Target {
+        kind: Some(target::Kind::Service(ServiceRef {
+            namespace: namespace.to_string(),
+            hostname: host.to_owned(),
+        })),
+    });
+    let targets: Vec<Target> = targets.collect();
+    let reached = binding.waypoints().into_iter().flat_map(|waypoint| {
+        let name = waypoint.name.clone();
+        targets
+            .iter()
+            .map(move |target| (name.clone(), target.clone()))
+    });
+    let reached = reached.collect();
+    let outcome = match binding {
+        Binding::Bound(_) => Outcome::NotServed,
         Binding::None => Outcome::Unbound(None),
         Binding::Refused { refusal, .. } => Outcome::Unbound(Some(refusal)),
     };

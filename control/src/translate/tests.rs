@@ -20,7 +20,7 @@ use super::json;
 use super::{Settings, Translator};
 use crate::object::{Objects, Store};
 use crate::source::{Document, Event, Root, Scope, yaml};
-use crate::status::{Condition, Status, Truth};
+use crate::status::{Condition, Status};
 
 /// The scope that tests write to: objects as an API server holds them.
 pub(crate) fn scope() -> Scope {
@@ -135,6 +135,7 @@ fn render_status(out: &mut String, name: &str, status: &Status) {
         addresses,
         listeners,
         parents,
+        ancestors,
         supported_features: _,
     } = status;
     let is_silent = conditions.is_empty() && parents.as_ref().is_none_or(Vec::is_empty);
@@ -154,6 +155,10 @@ fn render_status(out: &mut String, name: &str, status: &Status) {
         writeln!(out, "    at {}", parent.parent_ref).unwrap();
         render_conditions(out, "        ", &parent.conditions);
     }
+    for ancestor in ancestors.iter().flatten() {
+        writeln!(out, "    at {}", ancestor.ancestor_ref).unwrap();
+        render_conditions(out, "        ", &ancestor.conditions);
+    }
 }
 
 fn render_conditions(out: &mut String, indent: &str, conditions: &[Condition]) {
@@ -165,11 +170,7 @@ fn render_conditions(out: &mut String, indent: &str, conditions: &[Condition]) {
         ..
     } in conditions
     {
-        let truth = if *truth == Truth::True {
-            "True"
-        } else {
-            "False"
-        };
+        let truth = truth.word();
         writeln!(out, "{indent}{kind}={truth} {reason}: {message}").unwrap();
     }
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use gateway_api::experimental::gateways::Gateway;
 use serde_json::Value;
 
-use super::resources::{ResourceEdits, Resources};
+use super::plugin;
+use super::reports::Reported;
+use super::resources::{ResourceEdits, Resources, WaypointName};
 use super::settings::Settings;
 use super::unit::{self, Output};
 use super::view::{View, Waypoints};
@@ -34,6 +36,7 @@ pub struct Translator {
     /// Units with something to warn of.
     noted: BTreeSet<UnitId>,
     worked: u64,
+    reported: Reported,
     rejections: BTreeMap<Key, BTreeMap<Refused, String>>,
 }
 
@@ -96,6 +99,7 @@ impl Translator {
             resources: Resources::default(),
             noted: BTreeSet::new(),
             worked: 0,
+            reported: Reported::new(),
             rejections: BTreeMap::new(),
         }
     }
@@ -164,9 +168,26 @@ impl Translator {
                 Note::new("spec", wording::rejected(proxy, reason)).finding(object)
             }));
         }
+        findings.extend(self.failures(objects));
         findings.sort();
         findings.dedup();
         findings
+    }
+
+    /// What waypoints say of plugins that is worth a warning. One that a waypoint refuses is told of
+    /// already.
+    fn failures(&self, objects: &Objects) -> Vec<Finding> {
+        let waypoints = self.reported.keys();
+        let told = waypoints.filter_map(|waypoint| self.resources.waypoint(waypoint));
+        let names: BTreeSet<&String> = told.flat_map(|told| told.plugins.keys()).collect();
+        let keys = names.into_iter().filter_map(|name| plugin::key_of(name));
+        keys.filter(|key| !self.rejections.contains_key(key))
+            .filter_map(|key| {
+                let (object, output) = self.found(&key)?;
+                let note = output.course.as_ref()?.note(object, &self.reported)?;
+                Some(note.finding(objects.find(&key)?))
+            })
+            .collect()
     }
 
     /// Takes note that a proxy refuses a resource, or no longer does. The status of the object that
@@ -198,6 +219,57 @@ impl Translator {
             delta.statuses.insert(key, status);
         }
         delta
+    }
+
+    /// Takes what all waypoints say of plugins now, instead of what they said before.
+    pub fn hear(&mut self, reported: Reported) -> Delta {
+        let keys = self.spoken_of(&reported);
+        let judge = |translator: &Self, key: &Key| {
+            let (object, output) = translator.found(key)?;
+            let note = output.course.as_ref()?.note(object, &translator.reported);
+            Some((translator.status(object, output)?, note))
+        };
+        let before: Vec<_> = keys.iter().map(|key| judge(self, key)).collect();
+        self.reported = reported;
+        let mut delta = Delta::default();
+        for (key, before) in keys.into_iter().zip(before) {
+            let Some((status, note)) = judge(self, &key) else {
+                continue;
+            };
+            let (old, old_note) = before.map_or((None, None), |(old, note)| (Some(old), note));
+            delta.findings |= old_note != note;
+            if old.as_ref() != Some(&status) {
+                delta.statuses.insert(key, status);
+            }
+        }
+        delta
+    }
+
+    /// The plugins of which something else is said in `reported` than was.
+    fn spoken_of(&self, reported: &Reported) -> BTreeSet<Key> {
+        let none = BTreeMap::new();
+        let waypoints: BTreeSet<&WaypointName> =
+            self.reported.keys().chain(reported.keys()).collect();
+        let mut names = BTreeSet::new();
+        for waypoint in waypoints {
+            let before = self.reported.get(waypoint).unwrap_or(&none);
+            let now = reported.get(waypoint).unwrap_or(&none);
+            if before == now {
+                continue;
+            }
+            let told = self.resources.waypoint(waypoint);
+            let told = told.into_iter().flat_map(|told| told.plugins.keys());
+            names.extend(told.cloned());
+        }
+        let keys = names.iter().filter_map(|name| plugin::key_of(name));
+        keys.collect()
+    }
+
+    /// An object, and what follows from it.
+    fn found(&self, key: &Key) -> Option<(&Arc<Object>, &Output)> {
+        let id = self.index.id(key)?;
+        let unit = self.units.get(&UnitId::Object(id))?;
+        Some((self.index.get(id)?, &unit.output))
     }
 
     pub(crate) fn apply(&mut self, changes: &[Change]) -> Delta {
@@ -312,7 +384,8 @@ impl Translator {
         };
         let was_refused = self.forgive(&object.key, &edits);
         delta.resources.extend(edits);
-        if (is_new || was_refused || old.status != new.status)
+        let is_other = old.status != new.status || old.course != new.course;
+        if (is_new || was_refused || is_other)
             && let Some(status) = self.status(object, new)
         {
             delta.statuses.insert(object.key.clone(), status);
@@ -322,7 +395,7 @@ impl Translator {
                 .manifests
                 .insert(object.key.clone(), new.manifests.clone());
         }
-        delta.findings |= was_refused || old.notes != new.notes;
+        delta.findings |= was_refused || old.notes != new.notes || old.course != new.course;
     }
 
     /// Forgets what was refused of resources that have another version now: that has not been
@@ -392,7 +465,10 @@ impl Translator {
     }
 
     fn status(&self, object: &Object, output: &Output) -> Option<Status> {
-        let status = output.status.clone()?;
+        let mut status = output.status.clone()?;
+        if let Some(course) = &output.course {
+            status = course.complete(object, status, &self.reported);
+        }
         let rejections = self.rejections.get(&object.key).into_iter().flatten();
         Some(rejections.fold(status, |status, ((proxy, ..), reason)| {
             status.rejected(object, proxy, reason)
@@ -425,14 +501,14 @@ fn has_unit(id: UnitId, kind: &Kind) -> bool {
 
 /// Returns the objects that a resource of this name may come from.
 fn origins(type_url: &str, name: &str) -> Vec<Key> {
-    use crate::index::{PEER_AUTHENTICATION, POD, SERVICE, WASM_PLUGIN};
+    use crate::index::{PEER_AUTHENTICATION, POD, SERVICE};
     let parts: Vec<&str> = name.split('/').collect();
     let key = |kind: &Kind, namespace: &str, name: &str| Key::new(kind.clone(), namespace, name);
     match (type_url, parts.as_slice()) {
         (proto::POLICY_TYPE, [namespace, name]) => {
             vec![key(&AUTHORIZATION_POLICY, namespace, name)]
         }
-        (proto::PLUGIN_TYPE, [namespace, name]) => vec![key(&WASM_PLUGIN, namespace, name)],
+        (proto::PLUGIN_TYPE, _) => super::plugin::key_of(name).into_iter().collect(),
         (proto::ROUTE_TYPE, [namespace, name, ..]) => super::route::KINDS
             .iter()
             .map(|kind| key(kind, namespace, name))

@@ -22,13 +22,12 @@ use super::{authz, peer, plugin, remote, route, service, target, workload};
 use crate::deploy;
 use crate::index::{
     AUTHORIZATION_POLICY, ENDPOINT_SLICE, GATEWAY, GATEWAY_CLASS, NAMESPACE, PEER_AUTHENTICATION,
-    POD, SERVICE, WASM_PLUGIN,
+    POD, SERVICE, TRAFFIC_EXTENSION, WASM_PLUGIN,
 };
 use crate::kinds::authorization::AuthorizationPolicy;
 use crate::kinds::peer_authentication::PeerAuthentication;
-use crate::kinds::wasm_plugin::WasmPlugin;
 use crate::object::{Kind, Object};
-use crate::status::{self, Judged, Note, Status};
+use crate::status::{self, Course, Judged, Note, Status};
 
 /// What follows from one object.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,6 +38,8 @@ pub(crate) struct Output {
     pub(crate) status: Option<Status>,
     /// What is worth a warning.
     pub(crate) notes: Vec<Note>,
+    /// What waypoints are expected to say of a plugin.
+    pub(crate) course: Option<Course>,
     /// What is deployed.
     pub(crate) manifests: Vec<Value>,
 }
@@ -75,6 +76,7 @@ pub(crate) fn is_translated(kind: &Kind) -> bool {
         AUTHORIZATION_POLICY,
         PEER_AUTHENTICATION,
         WASM_PLUGIN,
+        TRAFFIC_EXTENSION,
     ];
     KINDS.contains(kind) || route::KINDS.contains(kind) || status::is_expected(kind)
 }
@@ -103,8 +105,8 @@ pub(crate) fn translate(view: &View<'_>, object: &Object) -> Output {
             output.add_authorization(policy);
         }
         output.judge(status::peer_authentication(view, object, &found.spec));
-    } else if let Some(found) = object.decoded::<WasmPlugin>() {
-        wasm_plugin(view, object, found, &mut output);
+    } else if let Some(spec) = plugin::Spec::of(object) {
+        translate_plugin(view, object, &spec, &mut output);
     } else if object.key.kind == NAMESPACE {
         let refusal = refused_to_namespace(view, object);
         output.notes = status::namespace(object, refusal.as_ref());
@@ -187,6 +189,7 @@ fn authorization_policy(
     let targets = target::resolve(view, object, policy.spec.targets());
     let converted = authz::ztunnel::convert(view, object, &policy.spec);
     output.judge(status::authorization_policy(
+        view,
         object,
         &policy.spec,
         converted.as_ref(),
@@ -201,12 +204,24 @@ fn authorization_policy(
     }
 }
 
-fn wasm_plugin(view: &View<'_>, object: &Object, plugin: &WasmPlugin, output: &mut Output) {
-    let targets = target::resolve(view, object, plugin.spec.targets());
-    output.judge(status::wasm_plugin(object, &plugin.spec, &targets));
-    for (waypoint, plugin) in plugin::convert(object, &plugin.spec, &targets) {
+fn translate_plugin(
+    view: &View<'_>,
+    object: &Object,
+    spec: &plugin::Spec<'_>,
+    output: &mut Output,
+) {
+    let attached = plugin::attach(view, object, spec);
+    let converted = plugin::convert(view, object, spec);
+    let (judged, course) = status::plugin(view, object, spec, &attached, converted.as_ref());
+    output.judge(judged);
+    output.course = course;
+    let Some(converted) = converted else {
+        return;
+    };
+    let name = plugin::resource_name(&object.key);
+    for (waypoint, plugin) in plugin::resources(spec, &attached, &converted) {
         let resources = output.resources.waypoints.entry(waypoint).or_default();
-        resources.plugins.insert(resource_name(object), plugin);
+        resources.plugins.insert(name.clone(), plugin);
     }
 }
 

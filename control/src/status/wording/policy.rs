@@ -57,10 +57,15 @@ pub(in crate::status) fn target(target: &Resolved, namespace: &str) -> Option<Wo
             not,
             "use class istio-waypoint",
         ),
+        Outcome::NotServed => words(
+            format!("{kind} {name} is not served by waypoints yet"),
+            not,
+            "attach it to a Service",
+        ),
         Outcome::UnknownKind => words(
             format!("kind {kind} cannot be a target"),
             not,
-            "name a Service, Gateway or GatewayClass",
+            "name a Service, ServiceEntry, Gateway or GatewayClass",
         ),
     })
 }
@@ -148,29 +153,16 @@ pub(in crate::status) fn disable_is_permissive() -> Words {
     )
 }
 
-/// A WasmPlugin without targets.
-pub(in crate::status) fn plugin_without_targets() -> Words {
+/// A policy about requests where a waypoint reads none.
+pub(in crate::status) fn unread(service: &str, ports: &[u32], is_deny: bool) -> Words {
+    let effect = if is_deny {
+        "rules are enforced there without what only requests have and deny more than written"
+    } else {
+        "rules that need requests match nothing there"
+    };
     words(
-        "plugins run at waypoints, and nothing says at which",
-        "the plugin has no effect",
-        "attach it to a Service, Gateway or GatewayClass by targetRefs",
-    )
-}
-
-/// A WasmPlugin for outbound traffic.
-pub(in crate::status) fn plugin_without_traffic() -> Words {
-    words(
-        "traffic at a waypoint is SERVER, which no match has",
-        "the plugin has no effect",
-        "remove mode CLIENT",
-    )
-}
-
-/// An environment variable from the proxy.
-pub(in crate::status) fn plugin_host_variable() -> Words {
-    words(
-        "the environment of the waypoint is not handed to plugins",
-        "the variable is not set",
-        "write its value with valueFrom INLINE",
+        super::declared_as_bytes(service, ports),
+        effect,
+        super::DECLARE_HTTP,
     )
 }

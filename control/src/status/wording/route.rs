@@ -55,6 +55,26 @@ pub(crate) fn problem(problem: &Problem) -> Words {
             RULE,
             "remove the filter",
         ),
+        Problem::ExtensionKind(group, kind) => words(
+            format!("{group}/{kind} is no kind of filter"),
+            RULE,
+            "refer to a WasmPlugin or TrafficExtension of extensions.istio.io",
+        ),
+        Problem::ExtensionNotFound(what) => words(
+            format!("{what} does not exist in the namespace of the route"),
+            RULE,
+            "create it, or correct the name",
+        ),
+        Problem::ExtensionNetwork(what) => words(
+            format!("{what} is of type NETWORK, which sees no requests"),
+            RULE,
+            "refer to a plugin of type HTTP",
+        ),
+        Problem::ExtensionLua(what) => words(
+            format!("{what} is a Lua script, which waypoints do not run"),
+            RULE,
+            "write the filter as a module (cairn filter new)",
+        ),
         Problem::HeaderFixed(name) => words(
             format!("header {name} cannot be edited, because it frames the message"),
             RULE,
@@ -154,6 +174,11 @@ pub(in crate::status) fn force(force: &Force, service: &str) -> Option<Words> {
             format!("Service {service} has opted out of waypoints"),
             NO_EFFECT,
             format!("name a waypoint in the label {}", names::USE_WAYPOINT),
+        )),
+        Force::Unread(ports) => Some(words(
+            super::declared_as_bytes(service, ports),
+            NO_EFFECT,
+            super::DECLARE_HTTP,
         )),
         Force::Refused(refusal) => {
             let Words { what, remedy, .. } = super::refusal(refusal, namespace);

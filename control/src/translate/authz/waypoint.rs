@@ -29,6 +29,42 @@ pub(crate) fn convert(
         .collect()
 }
 
+/// Whether a policy looks at what only requests have.
+pub(crate) fn needs_requests(spec: &AuthorizationPolicySpec) -> bool {
+    let of_operation = |operation: &Operation| {
+        let Operation {
+            hosts,
+            not_hosts,
+            methods,
+            not_methods,
+            paths,
+            not_paths,
+            ..
+        } = operation;
+        [hosts, not_hosts, methods, not_methods, paths, not_paths]
+            .iter()
+            .any(|values| !values.is_empty())
+    };
+    let of_source = |source: &Source| {
+        let Source {
+            request_principals,
+            not_request_principals,
+            ..
+        } = source;
+        !request_principals.is_empty() || !not_request_principals.is_empty()
+    };
+    spec.rules.iter().flatten().any(|rule| {
+        let mut to = rule.to.iter().flatten();
+        let mut from = rule.from.iter().flatten();
+        to.any(|to| to.operation.as_ref().is_some_and(of_operation))
+            || from.any(|from| from.source.as_ref().is_some_and(of_source))
+            || rule
+                .when
+                .iter()
+                .any(|when| when.key.starts_with("request."))
+    })
+}
+
 fn policy(object: &Object, spec: &AuthorizationPolicySpec, targets: Vec<Target>) -> Policy {
     let action = match spec.action {
         Action::Allow => policy::Action::Allow,

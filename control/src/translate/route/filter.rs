@@ -7,8 +7,10 @@ use proto::cairn::waypoint::{
     self as message, PathModifier, Redirect, RouteFilter, path_modifier, route_filter,
 };
 
-use super::spec::{self, Filter};
+use super::spec::{self, ExtensionRef, Filter};
 use super::{Problem, Reader};
+use crate::object::{Key, Kind};
+use crate::translate::plugin;
 
 const HOST: &str = "host";
 
@@ -31,7 +33,11 @@ impl Reader<'_, '_> {
     ) -> Vec<RouteFilter> {
         let mut converted = Vec::new();
         for (index, filter) in filters.iter().enumerate() {
-            match convert(filter, place) {
+            let result = match (&filter.extension_ref, place) {
+                (Some(named), Place::Rule) => self.extension(named),
+                _ => convert(filter, place),
+            };
+            match result {
                 Ok(kind) => {
                     converted.extend(host_set_by(filter).into_iter().map(in_list));
                     converted.push(in_list(kind));
@@ -46,6 +52,28 @@ impl Reader<'_, '_> {
             }
         }
         converted
+    }
+
+    /// Resolves a filter that names a plugin, in the namespace of the route and in no other.
+    fn extension(&self, named: &ExtensionRef) -> Result<route_filter::Kind, Problem> {
+        let kind = Kind::read(&format!("{}/", named.group), &named.kind);
+        if !plugin::KINDS.contains(&kind) {
+            return Err(Problem::ExtensionKind(
+                named.group.clone(),
+                named.kind.clone(),
+            ));
+        }
+        let key = Key::new(kind, &self.object.key.namespace, &named.name);
+        let what = format!("{} {}", named.kind, named.name);
+        let object = self.view.object(&key);
+        let Some(spec) = object.and_then(|object| plugin::Spec::of(object)) else {
+            return Err(Problem::ExtensionNotFound(what));
+        };
+        match spec.module() {
+            None => Err(Problem::ExtensionLua(what)),
+            Some(module) if module.is_network() => Err(Problem::ExtensionNetwork(what)),
+            Some(_) => Ok(route_filter::Kind::Plugin(plugin::resource_name(&key))),
+        }
     }
 }
 
@@ -91,7 +119,7 @@ fn convert(filter: &Filter, place: Place) -> Result<route_filter::Kind, Problem>
         ("RequestRedirect", Place::Rule) => route_filter::Kind::Redirect(redirect(
             filter.request_redirect.as_ref().ok_or_else(missing)?,
         )?),
-        ("RequestMirror" | "CORS" | "ExternalAuth", _) => {
+        ("RequestMirror" | "CORS" | "ExternalAuth", _) | ("ExtensionRef", Place::Backend) => {
             return Err(Problem::FilterUnsupported(filter.r#type.clone()));
         }
         _ => return Err(missing()),

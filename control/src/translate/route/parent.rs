@@ -9,6 +9,7 @@ use proto::cairn::waypoint::{RouteParent, ServiceRef};
 use super::spec::ParentRef;
 use crate::object::Object;
 use crate::translate::binding::{self, Binding, Refusal, bind};
+use crate::translate::port::Spoken;
 use crate::translate::resources::WaypointName;
 use crate::translate::view::View;
 use crate::translate::waypoint::Traffic;
@@ -59,6 +60,8 @@ pub(crate) enum Force {
     OptedOut,
     /// The waypoint cannot be had.
     Refused(Refusal),
+    /// A waypoint has it, and reads no requests on any of these ports, which are all there are.
+    Unread(Vec<u32>),
 }
 
 /// Resolves the parents of a route.
@@ -110,7 +113,18 @@ fn attach(view: &View<'_>, parent: &ParentRef, namespace: &str) -> Attachment {
             .into_iter()
             .map(|found| found.name.clone())
             .collect(),
-        force: force(view, object, binding),
+        force: match force(view, object, binding) {
+            Force::Told => {
+                let wanted: Vec<u32> = Some(port).filter(|port| *port != 0).into_iter().collect();
+                let spoken = Spoken::of(service, &wanted);
+                if spoken.is_bytes() {
+                    Force::Unread(spoken.bytes)
+                } else {
+                    Force::Told
+                }
+            }
+            other => other,
+        },
     }
 }
 

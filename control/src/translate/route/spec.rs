@@ -82,6 +82,15 @@ pub(crate) struct Filter {
     pub(crate) request_mirror: Option<RequestMirror>,
     pub(crate) request_redirect: Option<RequestRedirect>,
     pub(crate) url_rewrite: Option<UrlRewrite>,
+    pub(crate) extension_ref: Option<ExtensionRef>,
+}
+
+/// `extensionRef`: an object of the route's namespace.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct ExtensionRef {
+    pub(crate) group: String,
+    pub(crate) kind: String,
+    pub(crate) name: String,
 }
 
 /// `requestHeaderModifier`, `responseHeaderModifier`.

@@ -39,7 +39,7 @@ fn a_refused_route_says_who_refuses_it_and_why() {
     let delta = translator.reject(&rejection);
     assert!(delta.findings && delta.statuses.contains_key(&key));
     let told = condition(&translator, &key, "Accepted");
-    assert_eq!((told.truth, told.reason), (Truth::False, "Rejected"));
+    assert_eq!((told.truth, &*told.reason), (Truth::False, "Rejected"));
     assert!(
         told.message
             .contains("waypoint a/w cannot use it: rules[0]: too many"),

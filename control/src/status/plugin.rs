@@ -1,0 +1,458 @@
+//! Plugins: where they are attached, and what waypoints make of them.
+//!
+//! Control knows the first, [`plugin`]; the rest, fetched, programmed, healthy, is put on top from
+//! what waypoints say, [`Course::complete`].
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use proto::cairn::waypoint::{PluginReport, Stage, stage::State as Answer};
+use serde_json::{Value, json};
+
+use super::gateway::PROGRAMMED;
+use super::policy::{self, State, WAYPOINT_ACCEPTED};
+use super::{AncestorStatus, Condition, Judged, Note, Status, Truth, Words, wording};
+use crate::index::HTTP_ROUTE;
+use crate::object::Object;
+use crate::translate::plugin::{self, Attached, Code, Converted, Module, Spec};
+use crate::translate::reports::Reported;
+use crate::translate::resources::WaypointName;
+use crate::translate::target::Resolved;
+use crate::translate::view::View;
+
+/// Whether waypoints have the module.
+pub(super) const MODULE_FETCHED: &str = "ModuleFetched";
+/// How what runs is doing.
+pub(super) const HEALTHY: &str = "Healthy";
+
+/// What waypoints are asked about a plugin, in this order.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Part {
+    /// Whether the module is there.
+    Fetched,
+    /// Whether it serves traffic.
+    Programmed,
+    /// How it is doing.
+    Healthy,
+}
+
+impl Part {
+    const ALL: [Self; 3] = [Self::Fetched, Self::Programmed, Self::Healthy];
+
+    fn condition(self) -> &'static str {
+        match self {
+            Self::Fetched => MODULE_FETCHED,
+            Self::Programmed => PROGRAMMED,
+            Self::Healthy => HEALTHY,
+        }
+    }
+
+    /// The reason of a part that is as it should be.
+    fn reason(self) -> &'static str {
+        match self {
+            Self::Fetched => "Fetched",
+            Self::Programmed => "Programmed",
+            Self::Healthy => "Healthy",
+        }
+    }
+
+    fn of(self, report: &PluginReport) -> Option<&Stage> {
+        match self {
+            Self::Fetched => report.fetched.as_ref(),
+            Self::Programmed => report.programmed.as_ref(),
+            Self::Healthy => report.healthy.as_ref(),
+        }
+    }
+}
+
+/// What one waypoint says about one part: the worst that any of its pods says.
+#[derive(Clone, Debug)]
+pub(crate) struct Verdict<'r> {
+    pub(crate) waypoint: &'r WaypointName,
+    /// Whose word it is; `None` if nobody is there to say anything.
+    pub(crate) pod: Option<&'r str>,
+    pub(crate) truth: Truth,
+    pub(crate) reason: Cow<'r, str>,
+    /// The pod's own words; empty if it has none.
+    pub(crate) message: Cow<'r, str>,
+    /// All that the pod says of the plugin.
+    pub(crate) report: Option<&'r PluginReport>,
+}
+
+/// A plugin on its way to traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Course {
+    resource: String,
+    ancestors: Vec<Ancestor>,
+    /// Why no waypoint can fetch the module, if control knows.
+    unfetchable: Option<(&'static str, String)>,
+}
+
+/// One thing that a plugin is attached to.
+#[derive(Clone, Debug, PartialEq)]
+struct Ancestor {
+    reference: Value,
+    accepted: (State, String),
+    waypoints: BTreeSet<WaypointName>,
+}
+
+/// Judges a plugin as far as control knows it.
+pub(crate) fn plugin(
+    view: &View<'_>,
+    object: &Object,
+    spec: &Spec<'_>,
+    attached: &Attached,
+    converted: Option<&Converted>,
+) -> (Judged, Option<Course>) {
+    let (Some(module), Some(converted)) = (spec.module(), converted) else {
+        let field = if matches!(spec.code, Code::Lua) {
+            "spec.lua"
+        } else {
+            "spec"
+        };
+        let words = wording::plugin::lua();
+        return (nowhere(object, "Unsupported", field, words), None);
+    };
+    let by_routes = !module.is_network() && !attached.routes.is_empty();
+    if attached.targets.is_empty() && !by_routes {
+        let field = if spec.has_selector {
+            "spec.selector"
+        } else {
+            "spec.targetRefs"
+        };
+        let words = wording::plugin::without_targets(spec.has_selector);
+        return (nowhere(object, "NoEffect", field, words), None);
+    }
+    if plugin::ports(spec).is_none() && !by_routes {
+        let words = wording::plugin::without_traffic();
+        return (nowhere(object, "NoEffect", "spec.match", words), None);
+    }
+    let (state, message, mut notes) = accepted(view, object, spec, attached);
+    notes.extend(own_notes(spec, module, converted));
+    let status = Status {
+        conditions: vec![Condition::new(object, WAYPOINT_ACCEPTED, state, message)],
+        ..Status::default()
+    };
+    let unfetchable = wording::plugin::unfetchable(&converted.secret, module);
+    let course = Course {
+        resource: plugin::resource_name(&object.key),
+        ancestors: ancestors(object, spec, attached),
+        unfetchable: unfetchable.map(|(reason, words)| (reason, words.to_string())),
+    };
+    ((status, notes), Some(course))
+}
+
+fn nowhere(object: &Object, reason: &'static str, field: &str, words: Words) -> Judged {
+    policy::without_effect(object, WAYPOINT_ACCEPTED, reason, field, words)
+}
+
+/// Sums up what a plugin is attached to.
+fn accepted(
+    view: &View<'_>,
+    object: &Object,
+    spec: &Spec<'_>,
+    attached: &Attached,
+) -> (State, String, Vec<Note>) {
+    let is_network = spec.module().is_some_and(Module::is_network);
+    let routes = if is_network {
+        &[][..]
+    } else {
+        &attached.routes
+    };
+    let is_told_by_routes = routes.iter().any(|(_, waypoints)| !waypoints.is_empty());
+    let by_routes = wording::plugin::by_routes(routes);
+    if attached.targets.is_empty() {
+        return if is_told_by_routes {
+            ((Truth::True, "Accepted"), by_routes, Vec::new())
+        } else {
+            let words = wording::plugin::routes_without_waypoint(routes);
+            let notes = vec![Note::new("", words.clone())];
+            ((Truth::False, "AncestorNotBound"), words.to_string(), notes)
+        };
+    }
+    let (mut state, mut message, mut notes) = policy::attached(object, &attached.targets);
+    let (unfit, n_unfit) = misfits(view, object, spec, &attached.targets);
+    let n_bound = attached
+        .targets
+        .iter()
+        .filter(|target| target.outcome.is_bound())
+        .count();
+    if n_unfit > 0 && n_unfit == n_bound {
+        let words: Vec<String> = unfit.iter().map(|note| note.words.to_string()).collect();
+        (state, message) = ((Truth::False, "NoEffect"), words.join("; "));
+    }
+    notes.extend(unfit);
+    if is_told_by_routes {
+        if state.0 == Truth::False {
+            state = (Truth::True, "PartiallyInvalid");
+        }
+        message = format!("{message}; {by_routes}");
+    }
+    (state, message, notes)
+}
+
+/// Warns of Services where a plugin sees nothing, or not on the ports that it names. Returns as
+/// well at how many of its targets it sees nothing at all.
+fn misfits(
+    view: &View<'_>,
+    object: &Object,
+    spec: &Spec<'_>,
+    targets: &[Resolved],
+) -> (Vec<Note>, usize) {
+    let is_network = spec.module().is_some_and(Module::is_network);
+    let wanted = plugin::ports(spec);
+    let (mut notes, mut n_unfit) = (Vec::new(), 0);
+    for (index, target) in targets.iter().enumerate() {
+        let field = format!("spec.targetRefs[{index}]");
+        let service = format!("{}/{}", object.key.namespace, target.reference.name);
+        let Some(wanted) = &wanted else {
+            // Nothing but outbound traffic: routes run it, targets do not.
+            n_unfit += usize::from(target.outcome.is_bound());
+            notes.push(Note::new("spec.match", wording::plugin::without_traffic()));
+            continue;
+        };
+        let Some(spoken) = target.spoken(view, object, wanted) else {
+            continue;
+        };
+        if spoken.is_nothing() {
+            n_unfit += 1;
+            notes.push(Note::new(
+                field,
+                wording::plugin::no_such_port(&service, wanted),
+            ));
+        } else if spoken.is_bytes() && !is_network {
+            n_unfit += 1;
+            notes.push(Note::new(
+                field,
+                wording::plugin::unread(&service, &spoken.bytes),
+            ));
+        } else if spoken.is_requests() && is_network {
+            n_unfit += 1;
+            let words = wording::plugin::requests_alone(&service, &spoken.requests);
+            notes.push(Note::new(field, words));
+        } else if !wanted.is_empty() && !is_network && !spoken.bytes.is_empty() {
+            notes.push(Note::new(
+                field,
+                wording::plugin::unread(&service, &spoken.bytes),
+            ));
+        }
+    }
+    (notes, n_unfit)
+}
+
+/// What is to be said about the fields of a plugin, wherever it is attached.
+fn own_notes(spec: &Spec<'_>, module: &Module<'_>, converted: &Converted) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let field = |name: &str| format!("{}.{name}", module.at);
+    if let Some(words) = wording::plugin::secret(&converted.secret, module) {
+        notes.push(Note::new(field("imagePullSecret"), words));
+    }
+    if !module.verification_key.is_empty() {
+        let words = wording::plugin::unverified();
+        notes.push(Note::new(field("verificationKey"), words));
+    }
+    for problem in &converted.annotations {
+        let field = format!("metadata.annotations[{}]", problem.annotation);
+        notes.push(Note::new(field, wording::plugin::annotation(problem)));
+    }
+    if spec.has_selector {
+        let words = wording::plugin::selector_without_effect();
+        notes.push(Note::new("spec.selector", words));
+    }
+    notes
+}
+
+fn ancestors(object: &Object, spec: &Spec<'_>, attached: &Attached) -> Vec<Ancestor> {
+    let sees_traffic = plugin::ports(spec).is_some();
+    let of_target = |target: &Resolved| {
+        let reference = &target.reference;
+        let message = wording::policy::target(target, &object.key.namespace).map_or_else(
+            || wording::policy::bound(std::slice::from_ref(target)),
+            |words| words.to_string(),
+        );
+        let waypoints = target.waypoints().filter(|_| sees_traffic).cloned();
+        Ancestor {
+            reference: json!({
+                "group": if reference.group == "core" { "" } else { &reference.group },
+                "kind": reference.kind,
+                "name": reference.name,
+            }),
+            accepted: (policy::state_of(&target.outcome), message),
+            waypoints: waypoints.collect(),
+        }
+    };
+    let is_network = spec.module().is_some_and(Module::is_network);
+    let routes = attached.routes.iter().filter(|_| !is_network);
+    let of_routes = routes.map(|route| {
+        let (key, waypoints) = route;
+        let accepted = if waypoints.is_empty() {
+            let words = wording::plugin::routes_without_waypoint(std::slice::from_ref(route));
+            ((Truth::False, "AncestorNotBound"), words.to_string())
+        } else {
+            let message = wording::plugin::by_routes(std::slice::from_ref(route));
+            ((Truth::True, "Accepted"), message)
+        };
+        Ancestor {
+            reference: json!({
+                "group": HTTP_ROUTE.group(), "kind": HTTP_ROUTE.name(), "name": *key.name,
+            }),
+            accepted,
+            waypoints: waypoints.clone(),
+        }
+    });
+    let targets = attached.targets.iter().map(of_target);
+    targets.chain(of_routes).collect()
+}
+
+impl Course {
+    /// Name of the resource.
+    pub(crate) fn resource(&self) -> &str {
+        &self.resource
+    }
+
+    /// Puts what waypoints say on top of what control knows.
+    pub(crate) fn complete(
+        &self,
+        object: &Object,
+        mut status: Status,
+        reported: &Reported,
+    ) -> Status {
+        let all = self.waypoints();
+        status
+            .conditions
+            .extend(self.stages(object, &all, reported));
+        let ancestors = self.ancestors.iter().map(|ancestor| {
+            let waypoints = ancestor.waypoints.iter().collect();
+            let (state, message) = ancestor.accepted.clone();
+            let accepted = Condition::new(object, WAYPOINT_ACCEPTED, state, message);
+            let stages = self.stages(object, &waypoints, reported);
+            AncestorStatus {
+                ancestor_ref: ancestor.reference.clone(),
+                conditions: std::iter::once(accepted).chain(stages).collect(),
+            }
+        });
+        status.ancestors = Some(ancestors.collect());
+        status
+    }
+
+    /// What waypoints say that is worth a warning: the first part that has failed.
+    pub(crate) fn note(&self, object: &Object, reported: &Reported) -> Option<Note> {
+        let all = self.waypoints();
+        let words = Part::ALL.into_iter().find_map(|part| {
+            let verdicts = self.verdicts(object, part, &all, reported);
+            wording::plugin::failures(&verdicts)
+        });
+        words.map(|what| {
+            let words = Words {
+                what,
+                ..Words::default()
+            };
+            Note::new("spec", words)
+        })
+    }
+
+    fn waypoints(&self) -> BTreeSet<&WaypointName> {
+        let ancestors = self.ancestors.iter();
+        ancestors.flat_map(|ancestor| &ancestor.waypoints).collect()
+    }
+
+    fn stages(
+        &self,
+        object: &Object,
+        waypoints: &BTreeSet<&WaypointName>,
+        reported: &Reported,
+    ) -> Vec<Condition> {
+        if waypoints.is_empty() {
+            return Vec::new();
+        }
+        let condition = |part: Part| {
+            let kind = part.condition();
+            if let (Part::Fetched, Some((reason, message))) = (part, &self.unfetchable) {
+                return Condition::new(object, kind, (Truth::False, *reason), message.as_str());
+            }
+            let verdicts = self.verdicts(object, part, waypoints, reported);
+            let worst = verdicts
+                .iter()
+                .map(|verdict| verdict.truth)
+                .min_by_key(rank);
+            let truth = worst.unwrap_or(Truth::Unknown);
+            let reason = verdicts
+                .iter()
+                .find(|verdict| verdict.truth == truth)
+                .map_or("Pending".to_owned(), |verdict| verdict.reason.to_string());
+            let message = wording::plugin::stage(part, truth, &verdicts);
+            Condition::new(object, kind, (truth, reason), message)
+        };
+        Part::ALL.into_iter().map(condition).collect()
+    }
+
+    fn verdicts<'r>(
+        &self,
+        object: &Object,
+        part: Part,
+        waypoints: &BTreeSet<&'r WaypointName>,
+        reported: &'r Reported,
+    ) -> Vec<Verdict<'r>> {
+        let one = |waypoint: &&'r WaypointName| {
+            let pods = reported.get(*waypoint).into_iter().flatten();
+            let of_pods = pods.map(|(pod, said)| {
+                let report = said.get(&self.resource).map(AsRef::as_ref);
+                verdict(object, part, waypoint, pod, report)
+            });
+            of_pods
+                .min_by_key(|verdict| rank(&verdict.truth))
+                .unwrap_or(Verdict {
+                    waypoint,
+                    pod: None,
+                    truth: Truth::Unknown,
+                    reason: "Pending".into(),
+                    message: "".into(),
+                    report: None,
+                })
+        };
+        waypoints.iter().map(one).collect()
+    }
+}
+
+/// The worse, the less: what has failed hides what is not known yet, and that what is well.
+fn rank(truth: &Truth) -> u8 {
+    match truth {
+        Truth::False => 0,
+        Truth::Unknown => 1,
+        Truth::True => 2,
+    }
+}
+
+/// What one pod says. A word on an earlier generation is none on this one.
+fn verdict<'r>(
+    object: &Object,
+    part: Part,
+    waypoint: &'r WaypointName,
+    pod: &'r str,
+    report: Option<&'r PluginReport>,
+) -> Verdict<'r> {
+    let current = report.filter(|report| report.generation >= object.life.generation);
+    let stage = current.and_then(|report| part.of(report));
+    let truth = match stage.map(Stage::state) {
+        Some(Answer::Yes) => Truth::True,
+        Some(Answer::No) => Truth::False,
+        Some(Answer::Unknown) | None => Truth::Unknown,
+    };
+    let otherwise = match truth {
+        Truth::True => part.reason(),
+        Truth::False => "Failed",
+        Truth::Unknown => "Pending",
+    };
+    let reason = stage.map(|stage| stage.reason.as_str());
+    Verdict {
+        waypoint,
+        pod: Some(pod),
+        truth,
+        reason: reason
+            .filter(|reason| !reason.is_empty())
+            .unwrap_or(otherwise)
+            .into(),
+        message: stage.map_or("", |stage| &stage.message).into(),
+        report,
+    }
+}
