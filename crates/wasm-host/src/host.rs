@@ -121,6 +121,12 @@ impl Host {
         Compiled::new(Arc::clone(&self.0), bytes).map(Module::from)
     }
 
+    /// Returns the type of a function that guests may import, such as `(i32, i32) -> i32`, or
+    /// `None` when there is none of that name.
+    pub fn function(&self, module: &str, name: &str) -> Option<&str> {
+        self.0.functions.signature(module, name)
+    }
+
     /// Returns the functions of one module, by name, with their types.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn functions(&self, module: &str) -> Vec<(&'static str, &str)> {
