@@ -8,6 +8,7 @@
 //! accept, so that a host can begin small.
 
 mod callout;
+mod expression;
 mod headers;
 pub(crate) mod value;
 
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use callout::{CallRefused, CalloutEvent, GrpcCall, GrpcMethod, HttpCall};
+pub use expression::{Expression, Expressions, Properties};
 pub use headers::Headers;
 pub use value::Value;
 

@@ -11,6 +11,7 @@
 mod buffer;
 mod callout;
 mod context;
+mod foreign;
 mod header;
 mod log;
 mod memory;
@@ -188,7 +189,7 @@ impl HostFunctions {
             proxy_set_property(path, path_len, value, value_len) =>
                 property::set(Span(path, path_len), Span(value, value_len));
             proxy_call_foreign_function(name, name_len, args, args_len, out, out_len) =>
-                context::foreign_function([Span(name, name_len), Span(args, args_len)], Out(out, out_len));
+                foreign::call(Span(name, name_len), Span(args, args_len), Out(out, out_len));
         }
         Ok(())
     }

@@ -32,9 +32,9 @@ pub use abi::{
 };
 pub use callback::{Callback, Callbacks};
 pub use embed::{
-    Buffer, CallRefused, CalloutEvent, ForeignError, GrpcCall, GrpcMethod, HeaderMap, Headers,
-    HttpCall, LogRecord, LogSource, MetricId, Notice, PluginHost, QueueNotifier, Refused,
-    StreamHost, Value,
+    Buffer, CallRefused, CalloutEvent, Expression, Expressions, ForeignError, GrpcCall, GrpcMethod,
+    HeaderMap, Headers, HttpCall, LogRecord, LogSource, MetricId, Notice, PluginHost, Properties,
+    QueueNotifier, Refused, StreamHost, Value,
 };
 pub use error::{Error, StartError};
 pub use health::{Admission, FailStrategy, Health, HealthSettings, HealthState, Life};

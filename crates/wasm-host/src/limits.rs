@@ -56,6 +56,10 @@ pub struct Limits {
     pub calls_per_stream: usize,
     /// Callouts in flight per VM. Beyond: `INTERNAL_FAILURE`.
     pub calls: usize,
+    /// Bytes that go into or come out of a foreign function of this crate. Beyond: an error.
+    pub foreign_bytes: usize,
+    /// Expressions a VM keeps. Beyond: `INTERNAL_FAILURE`.
+    pub expressions: usize,
     /// The longest timeout of a callout, and the timeout of one that gives none.
     pub call_timeout: Duration,
 }
@@ -84,6 +88,8 @@ impl Default for Limits {
             metrics: 1000,
             calls_per_stream: 8,
             calls: 64,
+            foreign_bytes: 1 << 20,
+            expressions: 64,
             call_timeout: Duration::from_secs(30),
         }
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::callback::Callbacks;
-use crate::embed::PluginHost;
+use crate::embed::{Expressions, PluginHost};
 use crate::error::StartError;
 use crate::limits::Limits;
 use crate::module::Module;
@@ -40,6 +40,8 @@ pub struct PluginConfig {
     /// A callback that is not named is not called. A host function that is not named is refused:
     /// `INTERNAL_FAILURE`, for those of WASI the error 76. What loading needs is always allowed.
     pub allowed: Option<BTreeSet<String>>,
+    /// What reads the expressions of `expr_create`; `None`: there are none.
+    pub expressions: Option<Arc<dyn Expressions>>,
     /// Where every crossing between proxy and guest is written, for whoever debugs a filter.
     pub trace: Option<Trace>,
 }

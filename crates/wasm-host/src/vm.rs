@@ -25,8 +25,8 @@ use std::time::Duration;
 use wasmtime::Store;
 
 pub(crate) use state::{
-    Ask, Call, CallKind, Done, Effects, Kind, Metric, Metrics, Phase, ROOT, Received, State,
-    Stream, printable,
+    Ask, Call, CallKind, Done, Effects, Kind, Metric, Metrics, NotDeclared, Phase, ROOT, Received,
+    State, Stream, printable,
 };
 pub use stream::HttpStream;
 pub use tcp::TcpStream;

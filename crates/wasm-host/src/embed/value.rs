@@ -35,6 +35,27 @@ pub enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// Returns a value that borrows nothing.
+    pub fn into_owned(self) -> Value<'static> {
+        fn own(bytes: Cow<'_, [u8]>) -> Cow<'static, [u8]> {
+            Cow::Owned(bytes.into_owned())
+        }
+        match self {
+            Self::Bytes(bytes) => Value::Bytes(own(bytes)),
+            Self::Int(number) => Value::Int(number),
+            Self::Uint(number) => Value::Uint(number),
+            Self::Double(number) => Value::Double(number),
+            Self::Bool(truth) => Value::Bool(truth),
+            Self::Time(time) => Value::Time(time),
+            Self::Duration(duration) => Value::Duration(duration),
+            Self::Map(entries) => {
+                let owned = entries.into_iter().map(|(n, v)| (own(n), own(v)));
+                Value::Map(owned.collect())
+            }
+            Self::List(items) => Value::List(items.into_iter().map(own).collect()),
+        }
+    }
+
     /// Writes the value as guests read it, replacing what was in `out`.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         out.clear();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::abi::Status;
 use crate::embed::value::nanoseconds_since_epoch;
 use crate::hostcalls::Answer;
-use crate::hostcalls::memory::{Call, Out, Span, slice};
+use crate::hostcalls::memory::{Call, Out};
 use crate::vm::{Done, ROOT};
 
 pub(super) fn current_time(call: &mut Call<'_>, out: u32) -> Answer {
@@ -52,13 +52,4 @@ pub(super) fn status(call: &mut Call<'_>, code_out: u32, out: Out) -> Answer {
     let (code, text) = call.state().calls.status.clone();
     call.give(text.as_bytes(), out)?;
     Ok(call.write_u32(code_out, code)?)
-}
-
-/// No foreign function is known yet; their names and arguments belong to Envoy.
-pub(super) fn foreign_function(call: &mut Call<'_>, parts: [Span; 2], _out: Out) -> Answer {
-    let (memory, _) = call.split();
-    for part in parts {
-        slice(memory, part)?;
-    }
-    Err(Status::NotFound.into())
 }

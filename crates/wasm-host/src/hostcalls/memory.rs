@@ -130,6 +130,22 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
+    /// Gives the guest bytes it may not want: an address of 0 is not written to.
+    pub(super) fn give_optional(&mut self, bytes: &[u8], out: Out) -> Answer {
+        let len = u32::try_from(bytes.len()).map_err(|_| Status::InvalidMemoryAccess)?;
+        if out.0 != 0 {
+            let address = if len == 0 { 0 } else { self.allocate(len)? };
+            if len > 0 {
+                self.write(address, bytes)?;
+            }
+            self.write_u32(out.0, address)?;
+        }
+        if out.1 != 0 {
+            self.write_u32(out.1, len)?;
+        }
+        Ok(())
+    }
+
     /// Gives the guest what `write` puts into the scratch buffer; its memory is reused.
     pub(super) fn give_scratch(
         &mut self,

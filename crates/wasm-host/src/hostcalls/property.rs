@@ -6,6 +6,7 @@ use crate::abi::{Map, Status};
 use crate::embed::{Notice, StreamHost, Value};
 use crate::hostcalls::Answer;
 use crate::hostcalls::memory::{Call, Out, Span, slice};
+use crate::pairs;
 use crate::vm::State;
 
 /// More segments than any path has.
@@ -31,6 +32,10 @@ pub(super) fn set(call: &mut Call<'_>, path: Span, value: Span) -> Answer {
     let (memory, state) = call.split();
     let raw = without_end(slice(memory, path)?);
     let value = slice(memory, value)?;
+    if state.root.declared.is_read_only(raw) && set_by_guest(state, raw).is_some() {
+        state.notice(Notice::WriteIgnored, "a property that may be set only once");
+        return Ok(());
+    }
     let mut segments = [""; MAX_SEGMENTS];
     if let Some(path) = split(raw, &mut segments)
         && let Some(stream) = state.stream_host()
@@ -100,6 +105,45 @@ fn built_in(state: &mut State, path: &[&str], out: &mut Vec<u8>) -> bool {
     }
     let value = state.host.property(path);
     value.map(|value| value.encode(out)).is_some()
+}
+
+/// Returns a property as an expression sees it, with its type.
+pub(super) fn typed(state: &mut State, path: &[&str]) -> Option<Value<'static>> {
+    if let Some(stream) = state.stream_host()
+        && let Some(value) = stream.property(path)
+    {
+        return Some(value.into_owned());
+    }
+    let mut out = Vec::new();
+    if !is_own(path)
+        && let Some(stream) = state.stream_host()
+        && from_headers(stream, path, &mut out).is_some()
+    {
+        return Some(match path {
+            ["response", "code" | "grpc_status"] => {
+                let bytes = out.first_chunk().copied().unwrap_or_default();
+                Value::Int(i64::from_le_bytes(bytes))
+            }
+            ["request" | "response", "headers" | "trailers"] => {
+                let pairs = pairs::read(&out, usize::MAX).unwrap_or_default();
+                let owned = |bytes: &[u8]| Cow::Owned(bytes.to_vec());
+                Value::Map(pairs.iter().map(|(n, v)| (owned(n), owned(v))).collect())
+            }
+            _ => Value::Bytes(Cow::Owned(out)),
+        });
+    }
+    if let Some(value) = state.host.property(path) {
+        return Some(value.into_owned());
+    }
+    if built_in(state, path, &mut out) {
+        return Some(Value::Bytes(Cow::Owned(out)));
+    }
+    let kept = set_by_guest(state, path.join("\0").as_bytes())?;
+    Some(Value::Bytes(Cow::Owned(kept.to_vec())))
+}
+
+fn is_own(path: &[&str]) -> bool {
+    matches!(path, ["plugin_name" | "plugin_root_id" | "plugin_vm_id"])
 }
 
 /// Answers what follows from header maps alone.

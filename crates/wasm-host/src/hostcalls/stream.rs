@@ -47,15 +47,19 @@ pub(super) fn close(call: &mut Call<'_>, kind: u32) -> Answer {
     Ok(())
 }
 
-/// 0.1.0, and by a foreign function later: the proxy chooses the route anew.
+/// 0.1.0: the proxy chooses the route anew.
 pub(super) fn clear_route_cache(call: &mut Call<'_>) -> Answer {
-    let state = call.state();
+    clear_route(call.state());
+    Ok(())
+}
+
+/// What later versions have as a foreign function.
+pub(super) fn clear_route(state: &mut State) {
     if state.frame.phase != Phase::Ended
         && let Some(stream) = state.stream_host()
     {
         stream.clear_route_cache();
     }
-    Ok(())
 }
 
 /// Answers the request. The first answer of a stream counts; whatever the callback returns then

@@ -1,6 +1,7 @@
 //! Every host function, as guests call it: statuses, bytes, and what the proxy sees.
 
 mod bodies;
+mod foreign;
 mod headers;
 mod pointers;
 mod properties;

@@ -1,5 +1,10 @@
 //! What host functions know about the VM that calls them.
 
+mod calls;
+mod expressions;
+mod metrics;
+mod properties;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::rc::Rc;
@@ -9,8 +14,13 @@ use std::time::{Duration, Instant};
 use foldhash::fast::FixedState;
 use wasmtime::Memory;
 
-use crate::abi::{MetricKind, StreamId};
-use crate::embed::{Headers, LogRecord, LogSource, MetricId, Notice, PluginHost};
+pub(crate) use calls::{Call, CallKind, Calls, Received};
+pub(crate) use expressions::Expressions;
+pub(crate) use metrics::{Metric, Metrics};
+pub(crate) use properties::{Declared, NotDeclared, Properties};
+
+use crate::abi::StreamId;
+use crate::embed::{LogRecord, LogSource, Notice, PluginHost};
 use crate::limits::{Limits, Meter};
 use crate::outcome::LocalResponse;
 use crate::plugin::Configured;
@@ -168,46 +178,13 @@ impl Effects {
     }
 }
 
-/// Path and value.
-type Property = (Box<[u8]>, Box<[u8]>);
-
-/// Properties a guest has set, by their path as it wrote it.
-#[derive(Debug, Default)]
-pub(crate) struct Properties {
-    entries: Vec<Property>,
-    bytes: usize,
-}
-
-impl Properties {
-    pub(crate) fn get(&self, path: &[u8]) -> Option<&[u8]> {
-        self.entries
-            .iter()
-            .find(|(p, _)| **p == *path)
-            .map(|(_, value)| &**value)
-    }
-
-    /// Keeps a value, unless that would make more than `limit` bytes.
-    pub(crate) fn set(&mut self, path: &[u8], value: &[u8], limit: usize) -> bool {
-        let old = self.entries.iter_mut().find(|(p, _)| **p == *path);
-        let freed = old.as_ref().map_or(0, |(p, v)| p.len() + v.len());
-        let bytes = self.bytes - freed + path.len() + value.len();
-        if bytes > limit {
-            return false;
-        }
-        self.bytes = bytes;
-        match old {
-            Some((_, old)) => *old = Box::from(value),
-            None => self.entries.push((Box::from(path), Box::from(value))),
-        }
-        true
-    }
-}
-
 /// The plugin's own context.
 #[derive(Debug, Default)]
 pub(crate) struct Root {
     pub(crate) tick_period: Option<Duration>,
     pub(crate) properties: Properties,
+    pub(crate) declared: Declared,
+    pub(crate) expressions: Expressions,
     pub(crate) done: Done,
 }
 
@@ -220,147 +197,6 @@ pub(crate) enum Done {
     Pending,
     Yes,
     Deleted,
-}
-
-/// The metrics a guest has defined, by name and by the id it knows.
-#[derive(Debug, Default)]
-pub(crate) struct Metrics {
-    defined: Vec<Metric>,
-    /// Per name, the id of each kind.
-    ids: HashMap<Box<[u8]>, [Option<u32>; 3]>,
-}
-
-/// A metric as the guest knows it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Metric {
-    pub(crate) kind: MetricKind,
-    /// `None`: its values go nowhere.
-    pub(crate) id: Option<MetricId>,
-}
-
-/// The position told to guests for metrics over the limit; no real one comes so far.
-const NOWHERE: u32 = u32::MAX >> 2;
-
-impl Metrics {
-    /// Returns the id of a metric defined before.
-    pub(crate) fn find(&self, kind: MetricKind, name: &[u8]) -> Option<u32> {
-        *self.ids.get(name)?.get(kind as usize)?
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.defined.len()
-    }
-
-    /// Remembers a metric and returns its id: the kind in the low bits, as Envoy has it.
-    pub(crate) fn define(&mut self, name: &[u8], metric: Metric) -> u32 {
-        self.defined.push(metric);
-        let position = u32::try_from(self.defined.len()).unwrap_or(NOWHERE);
-        let id = position << 2 | metric.kind as u32;
-        let ids = self.ids.entry(Box::from(name)).or_default();
-        if let Some(place) = ids.get_mut(metric.kind as usize) {
-            *place = Some(id);
-        }
-        id
-    }
-
-    /// Returns an id whose values go nowhere.
-    pub(crate) fn nowhere(kind: MetricKind) -> u32 {
-        NOWHERE << 2 | kind as u32
-    }
-
-    /// Returns the metric of an id.
-    pub(crate) fn get(&self, id: u32) -> Option<Metric> {
-        let kind = MetricKind::from_raw(id & 3).ok()?;
-        if id >> 2 == NOWHERE {
-            return Some(Metric { kind, id: None });
-        }
-        let position = usize::try_from(id >> 2).ok()?.checked_sub(1)?;
-        self.defined
-            .get(position)
-            .copied()
-            .filter(|metric| metric.kind == kind)
-    }
-}
-
-/// Callouts on their way, and the one being delivered.
-#[derive(Debug, Default)]
-pub(crate) struct Calls {
-    in_flight: HashMap<u32, Call, FixedState>,
-    /// Calls made so far; ids grow by 4 and carry the kind in their low bits.
-    made: u32,
-    pub(crate) received: Received,
-    /// Code and text of the last callout, for `proxy_get_status`.
-    pub(crate) status: (u32, String),
-}
-
-/// A callout on its way.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Call {
-    pub(crate) kind: CallKind,
-    /// The context it was made in.
-    pub(crate) context: u32,
-}
-
-/// The kind of a callout; the value is the low bits of its id.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum CallKind {
-    Http = 0,
-    GrpcUnary = 1,
-    GrpcStream = 2,
-}
-
-/// What a callout brought, readable during its callback.
-#[derive(Debug, Default)]
-pub(crate) struct Received {
-    pub(crate) headers: Option<Headers>,
-    pub(crate) trailers: Option<Headers>,
-    pub(crate) body: Option<Vec<u8>>,
-}
-
-impl Calls {
-    /// Chooses the id of the next call of this kind, passing over those in flight.
-    pub(crate) fn next_id(&mut self, kind: CallKind) -> u32 {
-        loop {
-            self.made = self
-                .made
-                .checked_add(1)
-                .filter(|n| *n <= u32::MAX >> 2)
-                .unwrap_or(1);
-            let id = self.made << 2 | kind as u32;
-            if !self.in_flight.contains_key(&id) {
-                return id;
-            }
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.in_flight.len()
-    }
-
-    pub(crate) fn get(&self, id: u32) -> Option<Call> {
-        self.in_flight.get(&id).copied()
-    }
-
-    pub(crate) fn begin(&mut self, id: u32, call: Call) {
-        self.in_flight.insert(id, call);
-    }
-
-    pub(crate) fn end(&mut self, id: u32) -> Option<Call> {
-        self.in_flight.remove(&id)
-    }
-
-    /// Removes and returns the calls of a context, or all of them.
-    pub(crate) fn drain(&mut self, context: Option<u32>) -> Vec<u32> {
-        let ids = self
-            .in_flight
-            .iter()
-            .filter(|(_, call)| context.is_none_or(|c| call.context == c));
-        let ids: Vec<u32> = ids.map(|(id, _)| *id).collect();
-        for id in &ids {
-            self.in_flight.remove(id);
-        }
-        ids
-    }
 }
 
 /// A token bucket.

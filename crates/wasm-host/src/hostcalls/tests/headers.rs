@@ -293,11 +293,3 @@ fn time_is_told_in_nanoseconds() {
         (call $say (i64.lt_u (i64.load (i32.const 0)) (i64.const 7258118400000000000)))";
     assert_eq!(said(&lines_of(body, Guest::new())), "0 1 1");
 }
-
-#[test]
-fn foreign_functions_are_not_found() {
-    let mut guest = Guest::new();
-    let name = guest.text("compress");
-    let body = format!("(call $say (call $proxy_call_foreign_function {name} {name} {OUT}))");
-    assert_eq!(said(&lines_of(&body, guest)), "1");
-}

@@ -1,4 +1,5 @@
 use super::*;
+use crate::{MetricId, MetricKind};
 
 #[test]
 fn a_burst_is_logged_and_then_what_the_rate_allows() {
