@@ -242,11 +242,12 @@ fn embedded(address: IpAddr) -> IpAddr {
         IpAddr::V4(Ipv4Addr::new(a, b, c, d))
     };
     match v6.segments() {
-        // Mapped, and what was meant before there was that.
-        [0, 0, 0, 0, 0, 0xffff, high, low] => last(high, low),
+        // As was meant before there were the others.
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => last(high, low),
-        // NAT64 and 6to4.
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => last(high, low),
+        // Mapped, NAT64 and 6to4.
+        [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..] => last(high, low),
         _ => address,
     }
 }

@@ -40,7 +40,15 @@ impl Digest {
 
     /// Its 64 digits, in lower case.
     pub fn hex(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |four: u8| {
+            DIGITS
+                .get(usize::from(four))
+                .copied()
+                .map_or('0', char::from)
+        };
+        let pair = |byte: &u8| [digit(byte >> 4), digit(byte & 0xf)];
+        self.0.iter().flat_map(pair).collect()
     }
 }
 

@@ -24,9 +24,6 @@ use crate::settings::{BadSetting, Files, Settings};
 use crate::unpack::{self, Wanted};
 use crate::{Digest, Image, Reference};
 
-#[cfg(test)]
-mod tests;
-
 /// Manifests of one index that are tried.
 const MOST_MANIFESTS: usize = 8;
 

@@ -223,7 +223,9 @@ impl Answer {
 }
 
 /// A connection that moves while something is waited for on it, so that no task is needed.
-struct Wire(Option<Pin<Box<Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>>>>);
+struct Wire(Option<Pin<Box<Moving>>>);
+
+type Moving = Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
 impl Wire {
     async fn drive<F: Future>(&mut self, waited_for: F) -> F::Output {

@@ -1,6 +1,7 @@
 //! Manifests of registries: where in an image the module is.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Deserialize;
 
@@ -153,7 +154,8 @@ fn image(layers: &[Descriptor]) -> Result<Manifest, String> {
     let is_archive = |layer: &&Descriptor| TAR_LAYERS.contains(&layer.media_type.as_str());
     let is_called = |layer: &&Descriptor| {
         let title = layer.annotation(TITLE).unwrap_or_default();
-        title.ends_with(".wasm") && !is_module(layer) && !is_archive(layer)
+        let ending = Path::new(title).extension();
+        ending.is_some_and(|ending| ending == "wasm") && !is_module(layer) && !is_archive(layer)
     };
     let candidate = |layer: &Descriptor, wanted| {
         Ok::<_, String>(Candidate {

@@ -197,8 +197,7 @@ fn web(text: &str) -> Result<Url, String> {
         return Err(why.into());
     }
     match url.host() {
-        Some(Host::Domain(name)) if name.is_empty() => Err("it names no host".into()),
-        None => Err("it names no host".into()),
+        Some(Host::Domain("")) | None => Err("it names no host".into()),
         Some(_) => Ok(url),
     }
 }
@@ -318,10 +317,9 @@ fn is_tag(text: &str) -> bool {
 /// One part of a repository's name: words with `.`, `_`, `__` or any number of `-` between them.
 fn is_component(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let separators = text.split(is_word).filter(|between| !between.is_empty());
+    let mut separators = text.split(is_word).filter(|between| !between.is_empty());
     text.starts_with(is_word)
         && text.ends_with(is_word)
         && separators
-            .map(|between| matches!(between, "." | "_" | "__") || between.chars().all(|c| c == '-'))
-            .all(|is_good| is_good)
+            .all(|between| matches!(between, "." | "_" | "__") || between.chars().all(|c| c == '-'))
 }

@@ -57,9 +57,8 @@ impl<R: Read> Archive<R> {
             let Some(header) = self.header()? else {
                 return Ok(None);
             };
-            let size = match number(header.get(124..136)) {
-                Some(size) => size,
-                None => return Err(bad("a size in it is no number")),
+            let Some(size) = number(header.get(124..136)) else {
+                return Err(bad("a size in it is no number"));
             };
             self.begin(size);
             let kind = match header.get(156) {

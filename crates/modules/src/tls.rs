@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, CryptoProvider};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -28,11 +29,12 @@ impl Tls {
     pub(crate) fn new(roots: Roots) -> Result<Self, rustls::Error> {
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let any = Arc::new(Anybody(Arc::clone(&provider)));
-        let unverified = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        let mut unverified = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(any)
             .with_no_client_auth();
+        unverified.resumption = Resumption::disabled();
         Ok(Self {
             roots,
             provider,
@@ -55,11 +57,13 @@ impl Tls {
         let roots = self.roots.clone();
         let read = tokio::task::spawn_blocking(move || store(&roots)).await;
         let store = read.map_err(|_| failed("reading them failed"))??;
-        let config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| failed(&error.to_string()))?
             .with_root_certificates(store)
             .with_no_client_auth();
+        // Sessions are remembered by name: two servers of one host would be taken for each other.
+        config.resumption = Resumption::disabled();
         let config = Arc::new(config);
         *self.verified.lock() = Some((Instant::now(), Arc::clone(&config)));
         Ok(config)
