@@ -18,6 +18,7 @@ use runtime::readiness::{Gates, Readiness};
 use runtime::{Drain, TaskSet, Workers};
 use telemetry::http::HttpMetrics;
 use telemetry::tcp::TcpMetrics;
+use telemetry::wasm::PluginMetrics;
 use telemetry::xds::XdsMetrics;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -30,7 +31,7 @@ use crate::draw::Draw;
 use crate::endpoint::Loads;
 use crate::http::upstream::Upstreams;
 use crate::listener;
-use crate::plugins::Vms;
+use crate::plugins::{NodeFacts, Reach, Vms};
 use crate::plugins::fetch::Loader;
 use crate::state::{SharedWriter, State, Writer};
 use crate::worker::{Reporting, Worker};
@@ -170,8 +171,10 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     let parts = Parts {
         state: Arc::clone(&state),
         certificate,
+        identity: id,
         drain: watch,
         reporting,
+        plugins: families.plugins,
         opened,
     };
     let (hbone, workers, serving) = start(config, &parts)?;
@@ -230,33 +233,38 @@ impl Bound {
 }
 
 /// Metric families of the process.
-struct Families {
-    http: HttpMetrics,
-    tcp: TcpMetrics,
-    xds: XdsMetrics,
+pub(crate) struct Families {
+    pub(crate) http: HttpMetrics,
+    pub(crate) tcp: TcpMetrics,
+    pub(crate) xds: XdsMetrics,
+    pub(crate) plugins: PluginMetrics,
 }
 
 impl Families {
-    fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
         let istio = registry.sub_registry_with_prefix("istio");
         telemetry::build::register(istio, "proxy");
         Self {
             http: HttpMetrics::register(istio),
             tcp: TcpMetrics::register(istio),
             xds: XdsMetrics::register(istio),
+            plugins: PluginMetrics::register(registry),
         }
     }
 }
 
 /// What every worker is made of.
 #[derive(Clone)]
-struct Parts {
-    state: Arc<State>,
-    certificate: CertSource,
-    drain: Drain,
-    reporting: Reporting,
+pub(crate) struct Parts {
+    pub(crate) state: Arc<State>,
+    pub(crate) certificate: CertSource,
+    /// Who that certificate is for.
+    pub(crate) identity: SpiffeId,
+    pub(crate) drain: Drain,
+    pub(crate) reporting: Reporting,
+    pub(crate) plugins: PluginMetrics,
     /// Becomes true when there is something to decide by.
-    opened: watch::Receiver<bool>,
+    pub(crate) opened: watch::Receiver<bool>,
 }
 
 /// Opens the ports and starts the workers. They accept once there is something to decide by: a
@@ -294,7 +302,7 @@ fn start(config: &Config, parts: &Parts) -> Result<(SocketAddr, Workers, watch::
 }
 
 /// Waits until the connections of a worker have ended, or had their time and a moment to say so.
-async fn linger(worker: &Worker) {
+pub(crate) async fn linger(worker: &Worker) {
     const FAREWELL: Duration = Duration::from_millis(200);
     let mut drain = worker.drain.clone();
     let end = async {
@@ -307,22 +315,34 @@ async fn linger(worker: &Worker) {
     }
 }
 
-fn worker(config: &Config, parts: Parts, tasks: runtime::LocalTasks) -> Worker {
+pub(crate) fn worker(config: &Config, parts: Parts, tasks: runtime::LocalTasks) -> Worker {
     let own = SocketAddr::new(config.place.instance_ip, 0);
     let connector = Rc::new(Connector::new(
         parts.certificate.clone(),
         own,
         tasks.clone(),
     ));
+    let upstreams = Rc::new(Upstreams::new(Rc::clone(&connector), tasks.clone()));
+    let (loads, draw) = (Rc::new(Loads::default()), Rc::new(Draw::new()));
+    let reach = Reach {
+        state: Arc::clone(&parts.state),
+        upstreams: Rc::clone(&upstreams),
+        loads: Rc::clone(&loads),
+        draw: Rc::clone(&draw),
+        node: NodeFacts::of(&config.place),
+    };
+    let vms = Vms::new(tasks.clone(), reach, parts.plugins);
+    vms.follow(Arc::clone(&parts.state));
     Worker {
         state: parts.state,
         certificate: parts.certificate,
+        identity: parts.identity,
         drain: parts.drain,
-        draw: Draw::new(),
-        loads: Loads::default(),
-        upstreams: Upstreams::new(Rc::clone(&connector), tasks.clone()),
+        draw,
+        loads,
+        upstreams,
         connector,
-        vms: Vms::new(tasks.clone()),
+        vms,
         normalization: config.path_normalization,
         reporting: parts.reporting,
         connections: runtime::LocalTasks::default(),

@@ -17,7 +17,7 @@ use crate::worker::Worker;
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 1024;
 /// How long accepting pauses when descriptors have run out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 /// Keepalive of accepted connections; ztunnel's.
 const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_mins(3), Duration::from_mins(3), 9);
 
@@ -87,7 +87,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAdd
             return;
         }
     };
-    let peer = Rc::new(Peer { id, addr: from });
+    let peer = Rc::new(Peer::new(id, from));
     let settings = hbone::Settings::default();
     let mut connection = match Box::pin(server::accept(stream, &settings)).await {
         Ok(connection) => connection,
@@ -141,7 +141,7 @@ async fn serve_tunnels<Io>(
 
 /// Small messages do not wait, and peers that are gone are noticed. A socket that refuses either
 /// works all the same.
-fn tune(stream: &TcpStream) {
+pub(crate) fn tune(stream: &TcpStream) {
     let (idle, interval, probes) = KEEPALIVE;
     let keepalive = TcpKeepalive::new()
         .with_time(idle)

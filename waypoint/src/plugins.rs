@@ -1,14 +1,26 @@
 //! Users' code on the path of requests.
 //!
 //! `fetch` gets modules and compiles them, on the control thread; `vms` keeps a running instance
-//! of each on every worker; `attach` runs them on a request, in order; `bridge` shows them the
-//! request. What happens when a plugin cannot run is its own `failStrategy`, whatever the cause:
-//! no module, a bad one, a guest that traps or takes too long.
+//! of each on every worker, with its `surroundings`; `attach` runs them on the heads of a request
+//! and its answer, in order, and `filtered` on their bodies; `exchange` is what they share meanwhile,
+//! `bridge` and `properties` are what they see of it; `callout` and `grpc` carry out their calls to
+//! other services. What happens when a plugin cannot run is its own `failStrategy`, whatever the
+//! cause: no module, a bad one, a guest that traps or takes too long.
 
 mod attach;
 mod bridge;
+mod callout;
+mod exchange;
 pub(crate) mod fetch;
+mod filtered;
+mod grpc;
+mod node;
+mod properties;
+mod surroundings;
 mod vms;
 
-pub(crate) use attach::{Chain, Flow, request, response};
+pub(crate) use attach::{Chain, Flow, concluded, length, request, response};
+pub(crate) use callout::Reach;
+pub(crate) use filtered::Filtered;
+pub(crate) use node::NodeFacts;
 pub(crate) use vms::Vms;

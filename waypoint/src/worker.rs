@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use identity::CertSource;
 use mesh::path::Normalization;
+use mesh::spiffe::SpiffeId;
 use runtime::{Drain, LocalTasks};
 use telemetry::http::HttpMetrics;
 use telemetry::tcp::TcpMetrics;
@@ -26,6 +27,8 @@ pub(crate) struct Worker {
     pub(crate) state: Arc<State>,
     /// Our certificate.
     pub(crate) certificate: CertSource,
+    /// Who we are by it.
+    pub(crate) identity: SpiffeId,
     /// Owner of what serves clients; the worker is done when these are.
     pub(crate) connections: LocalTasks,
     /// Owner of every other task on this worker.
@@ -33,15 +36,15 @@ pub(crate) struct Worker {
     /// Tells when to finish.
     pub(crate) drain: Drain,
     /// Randomness.
-    pub(crate) draw: Draw,
+    pub(crate) draw: Rc<Draw>,
     /// Requests in flight.
-    pub(crate) loads: Loads,
+    pub(crate) loads: Rc<Loads>,
     /// Connections to endpoints.
     pub(crate) connector: Rc<Connector>,
     /// HTTP connections to endpoints.
-    pub(crate) upstreams: Upstreams,
+    pub(crate) upstreams: Rc<Upstreams>,
     /// Plugins of this worker.
-    pub(crate) vms: Vms,
+    pub(crate) vms: Rc<Vms>,
     /// How paths are normalised.
     pub(crate) normalization: Normalization,
     /// What is counted and logged.

@@ -69,11 +69,36 @@ impl Flag {
     }
 }
 
+impl Flag {
+    /// The flag in Envoy's bit vector (`StreamInfo::CoreResponseFlag`), as filters read it.
+    fn bit(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::NoHealthyUpstream => 0x2,
+            Self::UpstreamTimeout => 0x4,
+            Self::UpstreamReset => 0x10,
+            Self::UpstreamConnectFailure => 0x20,
+            Self::UpstreamTermination => 0x40,
+            Self::NoRoute => 0x100,
+            Self::DownstreamTermination => 0x4000,
+            Self::RetryLimit => 0x8000,
+            Self::DownstreamProtocolError => 0x4_0000,
+            Self::UpstreamProtocolError => 0x80_0000,
+            Self::Overload => 0x200_0000,
+        }
+    }
+}
+
 /// Several flags of one request, in the order they were raised.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 pub struct Flags([Flag; 2]);
 
 impl Flags {
+    /// The flags as Envoy's bit vector.
+    pub fn bits(self) -> u64 {
+        self.0.into_iter().map(Flag::bit).fold(0, |all, bit| all | bit)
+    }
+
     /// Raises a flag; of more than two the first two stand.
     pub fn raise(&mut self, flag: Flag) {
         let [first, second] = &mut self.0;

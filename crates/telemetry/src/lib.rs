@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod http;
 pub mod label;
 pub mod tcp;
+pub mod wasm;
 pub mod xds;
 
 pub use label::Label;

@@ -12,11 +12,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, Sleep};
 
 use super::error::BoxError;
 use super::upstream::Lease;
 use crate::endpoint::InFlight;
+use crate::plugins::Filtered;
 
 #[cfg(test)]
 mod tests;
@@ -39,11 +41,79 @@ pub(crate) enum Cut {
     /// Another attempt has begun; this one must not read the body any more.
     #[error("another attempt has begun")]
     Superseded,
+    /// A plugin ended the exchange.
+    #[error("a plugin ended the exchange")]
+    Plugin,
+}
+
+/// Where a request's body comes from.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    /// The client.
+    Client(Incoming),
+    /// The client, through a plugin.
+    Filtered(Box<Filtered<Inbound>>),
+    /// Made here.
+    Made(Option<Bytes>),
+    /// Made here, piece by piece.
+    Queue(mpsc::Receiver<Bytes>),
+}
+
+impl Inbound {
+    /// Holds what is handed on against what the head says of its length. The client's own bytes
+    /// are held against it by the codec.
+    pub(crate) fn promise(&mut self, length: Option<u64>) {
+        if let Self::Filtered(filtered) = self {
+            filtered.promise(length);
+        }
+    }
+}
+
+impl hyper::body::Body for Inbound {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        match self.get_mut() {
+            Self::Client(body) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|_| Cut::Downstream)))
+            }
+            Self::Filtered(body) => Pin::new(&mut **body).poll_frame(cx),
+            Self::Made(bytes) => Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
+            Self::Queue(queue) => queue
+                .poll_recv(cx)
+                .map(|bytes| bytes.map(Frame::data).map(Ok)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Client(body) => body.is_end_stream(),
+            Self::Filtered(body) => body.is_end_stream(),
+            Self::Made(bytes) => bytes.is_none(),
+            Self::Queue(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Client(body) => body.size_hint(),
+            Self::Filtered(body) => body.size_hint(),
+            Self::Made(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
+            Self::Queue(_) => SizeHint::default(),
+        }
+    }
 }
 
 /// A request's body, as the retry loop holds it.
 #[derive(Debug)]
-pub(crate) struct RequestBody<B = Incoming>(Rc<RefCell<Source<B>>>);
+pub(crate) struct RequestBody<B = Inbound>(Rc<RefCell<Source<B>>>);
 
 impl<B> Clone for RequestBody<B> {
     fn clone(&self) -> Self {
@@ -127,7 +197,7 @@ where
 
 /// The body of one attempt.
 #[derive(Debug)]
-pub(crate) struct AttemptBody<B = Incoming> {
+pub(crate) struct AttemptBody<B = Inbound> {
     source: Rc<RefCell<Source<B>>>,
     attempt: u32,
     /// Next of the kept chunks.
@@ -230,6 +300,8 @@ pub(crate) enum Body {
     Full(Option<Bytes>),
     /// An endpoint's.
     Upstream(Box<UpstreamBody>),
+    /// One of these, through a plugin.
+    Filtered(Box<Filtered<Body>>),
 }
 
 impl Body {
@@ -317,6 +389,7 @@ impl hyper::body::Body for Body {
         let upstream = match self.get_mut() {
             Self::Full(bytes) => return Poll::Ready(bytes.take().map(Frame::data).map(Ok)),
             Self::Upstream(upstream) => upstream,
+            Self::Filtered(body) => return Pin::new(&mut **body).poll_frame(cx),
         };
         match Pin::new(&mut upstream.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -345,6 +418,7 @@ impl hyper::body::Body for Body {
         match self {
             Self::Full(bytes) => bytes.is_none(),
             Self::Upstream(upstream) => upstream.body.is_end_stream(),
+            Self::Filtered(body) => body.is_end_stream(),
         }
     }
 
@@ -354,6 +428,7 @@ impl hyper::body::Body for Body {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             Self::Upstream(upstream) => upstream.body.size_hint(),
+            Self::Filtered(body) => body.size_hint(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use mesh::service::Service;
 use mesh::spiffe::SpiffeId;
@@ -24,6 +25,17 @@ pub(crate) struct Peer {
     pub(crate) id: SpiffeId,
     /// Its address.
     pub(crate) addr: SocketAddr,
+    /// Number of the connection, unique in this process.
+    pub(crate) number: u64,
+}
+
+impl Peer {
+    /// The other end of one more connection.
+    pub(crate) fn new(id: SpiffeId, addr: SocketAddr) -> Self {
+        static CONNECTIONS: AtomicU64 = AtomicU64::new(1);
+        let number = CONNECTIONS.fetch_add(1, Ordering::Relaxed);
+        Self { id, addr, number }
+    }
 }
 
 /// What a CONNECT resolved to.

@@ -21,6 +21,8 @@ pub(crate) struct Error {
 pub(crate) enum Kind {
     /// The request is malformed, or of a kind no proxy passes on.
     BadRequest(&'static str),
+    /// The body is larger than a plugin's buffer.
+    BodyTooLarge,
     /// No connection to an endpoint could be made.
     ConnectFailed,
     /// A policy says no.
@@ -37,10 +39,14 @@ pub(crate) enum Kind {
     NoRoute,
     /// A plugin cannot run, and must.
     Plugin,
+    /// A plugin closed the stream.
+    PluginReset,
     /// The endpoint broke the protocol.
     Protocol,
     /// The endpoint closed the connection before it answered.
     Reset,
+    /// The answer's body is larger than a plugin's buffer.
+    ResponseTooLarge,
     /// Time ran out before the answer began.
     Timeout,
     /// The request has too many headers, or too long ones.
@@ -78,6 +84,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.kind {
             Kind::BadRequest(why) => why,
+            Kind::BodyTooLarge => "the body is larger than a plugin's buffer",
             Kind::ConnectFailed => "no connection to an endpoint",
             Kind::Denied(denied) => return denied.fmt(f),
             Kind::Disconnected => "the client went away",
@@ -86,8 +93,10 @@ impl fmt::Display for Error {
             Kind::NoEndpoint => "no endpoint can be used",
             Kind::NoRoute => "no route matches",
             Kind::Plugin => "a plugin cannot run",
+            Kind::PluginReset => "a plugin closed the stream",
             Kind::Protocol => "the endpoint broke the protocol",
             Kind::Reset => "the endpoint closed the connection",
+            Kind::ResponseTooLarge => "the answer's body is larger than a plugin's buffer",
             Kind::Timeout => "no answer in time",
             Kind::TooLarge => "the request head is too large",
         })

@@ -28,6 +28,19 @@ pub(crate) struct Head {
 }
 
 impl Head {
+    /// What stands in for a head that is elsewhere.
+    pub(crate) fn away() -> Self {
+        Self {
+            method: Method::GET,
+            authority: None,
+            target: PathAndQuery::from_static("/"),
+            headers: HeaderMap::new(),
+            version: Version::HTTP_11,
+            websocket: false,
+            last: false,
+        }
+    }
+
     /// The view that policies and routes decide by.
     pub(crate) fn view<'a>(&'a self, headers: &'a View<'a>) -> mesh::request::Request<'a> {
         mesh::request::Request {

@@ -4,11 +4,13 @@
 //! STATS and then other plugins, route and its filters, endpoint. Source: DESIGN §5, which is
 //! Istio's order; the test of this file holds it.
 
+use std::rc::Rc;
+
 use http::Response;
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Incoming;
 use mesh::plugin::Phase;
 
-use super::body::Body;
+use super::body::{Body, Inbound};
 use super::context::RequestCtx;
 use super::error::Error;
 use super::head::Head;
@@ -27,11 +29,11 @@ pub(crate) async fn run(
     mut head: Head,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let ends = body.is_end_stream();
+    let mut body = Inbound::Client(body);
 
     authz::custom(cx, &head)?;
     for phase in [Phase::Authn, Phase::Authz] {
-        if let Flow::Reply(reply) = plugins::request(cx, phase, &mut head, ends)? {
+        if let Flow::Reply(reply) = plugins::request(cx, phase, &mut head, &mut body).await? {
             return Ok(reply);
         }
     }
@@ -39,7 +41,7 @@ pub(crate) async fn run(
 
     let mut changed = false;
     for phase in [Phase::Stats, Phase::Unspecified] {
-        if let Flow::Reply(reply) = plugins::request(cx, phase, &mut head, ends)? {
+        if let Flow::Reply(reply) = plugins::request(cx, phase, &mut head, &mut body).await? {
             return Ok(reply);
         }
         changed |= cx.plugins.take_changed();
@@ -53,8 +55,18 @@ pub(crate) async fn run(
         route::Flow::Reply(reply) => return Ok(reply),
         route::Flow::To(routed) => routed,
     };
-    cx.plugins.keep_request(&head);
-    let mut response = retry::send(cx, &routed, head, body).await?;
+    body.promise(plugins::length(&head.headers));
+    let head = Rc::new(head);
+    cx.plugins.sent(&head);
+    let mut response = match cx.plugins.exchange().cloned() {
+        None => retry::send(cx, &routed, &head, body).await?,
+        // A plugin may have its own answer while the request is still on its way.
+        Some(exchange) => tokio::select! {
+            biased;
+            verdict = exchange.concluded() => return plugins::concluded(cx, verdict),
+            response = Box::pin(retry::send(cx, &routed, &head, body)) => response?,
+        },
+    };
     routed.edit_response(&mut response);
     Ok(response)
 }

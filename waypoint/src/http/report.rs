@@ -58,6 +58,26 @@ pub(crate) struct Report {
     told: bool,
 }
 
+/// What has become of a request.
+#[derive(Debug)]
+pub(crate) struct End {
+    /// From its first byte to its last.
+    pub(crate) duration: Duration,
+    /// Until the endpoint's answer began.
+    pub(crate) backend_latency: Option<Duration>,
+    /// Who answered, in a word.
+    pub(crate) details: String,
+    /// Envoy's response flags, as bits.
+    pub(crate) flags: u64,
+    /// Of a gRPC call.
+    pub(crate) grpc_status: Option<u16>,
+    /// Bytes of the body, and with the head.
+    pub(crate) request_size: u64,
+    pub(crate) request_total: u64,
+    pub(crate) response_size: u64,
+    pub(crate) response_total: u64,
+}
+
 /// The request as the client sent it, and what `sanitize` made of its identity.
 #[derive(Debug)]
 struct Asked {
@@ -113,6 +133,42 @@ impl Report {
         head.host().clone_into(&mut self.asked.authority);
         self.asked.request_id = head.headers.get(X_REQUEST_ID).cloned();
         self.asked.forwarded_for = head.headers.get(X_FORWARDED_FOR).cloned();
+    }
+
+    /// When it came, by the clock on the wall.
+    pub(crate) fn wall(&self) -> SystemTime {
+        self.wall
+    }
+
+    /// What the client speaks.
+    pub(crate) fn protocol(&self) -> &'static str {
+        match self.asked.version {
+            Version::HTTP_2 => "HTTP/2",
+            Version::HTTP_10 => "HTTP/1.0",
+            _ => "HTTP/1.1",
+        }
+    }
+
+    /// What has become of it.
+    pub(crate) fn end(&self) -> End {
+        let received = self.received();
+        End {
+            duration: self.start.elapsed(),
+            backend_latency: self.upstream_time,
+            details: self.details.to_string(),
+            flags: self.flags.bits(),
+            grpc_status: self.grpc_status,
+            request_size: received,
+            request_total: self.request_head + received,
+            response_size: self.sent,
+            response_total: self.response_head + self.sent,
+        }
+    }
+
+    /// Bytes of the request behind its head.
+    fn received(&self) -> u64 {
+        let body = self.request_body.as_ref().map_or(0, RequestBody::received);
+        body + self.request_more
     }
 
     /// Whether it is a gRPC call.
@@ -194,6 +250,7 @@ impl Report {
     fn cut(&mut self, cut: Cut) {
         let (flag, details) = match cut {
             Cut::Timeout => (Flag::UpstreamTimeout, "response_timeout"),
+            Cut::Plugin => (Flag::None, "wasm_fail_stream"),
             Cut::Upstream | Cut::Downstream | Cut::Superseded => (
                 Flag::UpstreamTermination,
                 "upstream_reset_after_response_started",
@@ -224,8 +281,7 @@ impl Report {
             return;
         }
         let duration = self.start.elapsed();
-        let received = self.request_body.as_ref().map_or(0, RequestBody::received);
-        let received = received + self.request_more;
+        let received = self.received();
         let ending = Ending {
             protocol: if self.grpc {
                 Protocol::Grpc
@@ -269,11 +325,7 @@ impl Report {
             start: self.wall,
             method: asked.method.as_str(),
             path,
-            protocol: if asked.version == Version::HTTP_2 {
-                "HTTP/2"
-            } else {
-                "HTTP/1.1"
-            },
+            protocol: self.protocol(),
             response_code: self.status,
             flags: self.flags,
             details: &self.details,
@@ -419,7 +471,7 @@ impl Reported {
     }
 
     fn finish(&mut self) {
-        self.plugins.finish();
+        self.plugins.finish(self.report.as_ref());
         if let Some(report) = &mut self.report {
             report.tell();
         }
@@ -432,7 +484,7 @@ impl Drop for Reported {
         if self.body.is_end_stream() {
             self.finish();
         } else {
-            self.plugins.finish();
+            self.plugins.finish(self.report.as_ref());
         }
     }
 }
@@ -446,9 +498,17 @@ impl hyper::body::Body for Reported {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let frame = if this.plugins.poll_ended(cx) {
+            // A plugin ended the exchange after the answer had begun: it can only be cut.
+            Some(Err(Cut::Plugin))
+        } else {
+            ready!(Pin::new(&mut this.body).poll_frame(cx))
+        };
         match &frame {
             Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.plugins.trailers(trailers);
+                }
                 if let Some(report) = &mut this.report {
                     report.passed(frame);
                 }

@@ -47,6 +47,7 @@ pub(crate) fn row(kind: &Kind) -> Row {
 fn codes(kind: &Kind) -> (StatusCode, u16, Flag) {
     match kind {
         Kind::BadRequest(_) => (StatusCode::BAD_REQUEST, 13, Flag::DownstreamProtocolError),
+        Kind::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, 8, Flag::None),
         Kind::ConnectFailed => (
             StatusCode::SERVICE_UNAVAILABLE,
             14,
@@ -58,13 +59,14 @@ fn codes(kind: &Kind) -> (StatusCode, u16, Flag) {
         Kind::InvalidBackend => (StatusCode::INTERNAL_SERVER_ERROR, 14, Flag::None),
         Kind::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::NoHealthyUpstream),
         Kind::NoRoute => (StatusCode::NOT_FOUND, 12, Flag::NoRoute),
-        Kind::Plugin => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::None),
+        Kind::Plugin | Kind::PluginReset => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::None),
         Kind::Protocol => (StatusCode::BAD_GATEWAY, 14, Flag::UpstreamProtocolError),
         Kind::Reset => (
             StatusCode::SERVICE_UNAVAILABLE,
             14,
             Flag::UpstreamTermination,
         ),
+        Kind::ResponseTooLarge => (StatusCode::INTERNAL_SERVER_ERROR, 13, Flag::None),
         Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, 4, Flag::UpstreamTimeout),
         Kind::TooLarge => (
             StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -78,6 +80,7 @@ fn codes(kind: &Kind) -> (StatusCode, u16, Flag) {
 fn words(kind: &Kind) -> (&'static str, String) {
     let (text, details) = match kind {
         Kind::BadRequest(why) => ("Bad Request", &**why),
+        Kind::BodyTooLarge => ("Payload Too Large", "request_payload_too_large"),
         Kind::ConnectFailed => (
             "upstream connect error or disconnect/reset before headers. reset reason: remote \
              connection failure",
@@ -90,6 +93,7 @@ fn words(kind: &Kind) -> (&'static str, String) {
         Kind::NoEndpoint => ("no healthy upstream", "no_healthy_upstream"),
         Kind::NoRoute => ("", "route_not_found"),
         Kind::Plugin => ("", "wasm_fail_stream"),
+        Kind::PluginReset => ("", "wasm_close_stream"),
         Kind::Protocol => (
             "upstream connect error or disconnect/reset before headers. reset reason: protocol \
              error",
@@ -100,6 +104,7 @@ fn words(kind: &Kind) -> (&'static str, String) {
              termination",
             "upstream_reset_before_response_started{connection_termination}",
         ),
+        Kind::ResponseTooLarge => ("Internal Server Error", "response_payload_too_large"),
         Kind::Timeout => ("upstream request timeout", "response_timeout"),
         Kind::TooLarge => (
             "Request Header Fields Too Large",
@@ -135,6 +140,18 @@ pub(crate) fn response(row: &Row, grpc: bool) -> Response<Body> {
             .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     }
     response
+}
+
+/// The gRPC status that stands for an HTTP status (gRPC, "HTTP to gRPC Status Code Mapping").
+pub(crate) fn grpc_of_http(status: u16) -> u16 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
 }
 
 /// A gRPC answer without a message: the status is in the headers (gRPC over HTTP/2,

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, Response, StatusCode, Version};
-use hyper::body::Incoming;
 use mesh::Str;
 use mesh::route::{DEFAULT_ATTEMPTS, Retry};
 use mesh::service::AppProtocol;
@@ -17,7 +16,7 @@ use smallvec::SmallVec;
 use telemetry::http::Flag;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::body::{Body, RequestBody, UpstreamBody};
+use super::body::{Body, Inbound, RequestBody, UpstreamBody};
 use super::context::RequestCtx;
 use super::error::{Error, Kind};
 use super::head::Head;
@@ -52,17 +51,17 @@ enum Failed {
 pub(crate) async fn send(
     cx: &mut RequestCtx,
     routed: &Routed,
-    head: Head,
-    body: Incoming,
+    head: &Head,
+    body: Inbound,
 ) -> Result<Response<Body>, Error> {
-    let policy = Policy::of(routed.retry.as_ref(), &head);
+    let policy = Policy::of(routed.retry.as_ref(), head);
     let body = RequestBody::new(body, policy.may_resend());
     cx.report.body(&body);
-    limit(cx, routed, &head);
+    limit(cx, routed, head);
     let mut tried = SmallVec::<[SocketAddr; 4]>::new();
     for attempt in 0.. {
         let until = earlier(cx.deadline, routed.timeouts.backend_request.map(from_now));
-        let outcome = once(cx, routed, &head, &body, &tried, until).await;
+        let outcome = once(cx, routed, head, &body, &tried, until).await;
         let again = attempt < policy.attempts && policy.again(&outcome, &body);
         let wait = again
             .then(|| policy.wait(attempt, cx.tunnel.worker.draw.unit()))
@@ -175,6 +174,7 @@ async fn once(
         return Err((Failed::NoEndpoint, None));
     };
     cx.report.upstream(&endpoint);
+    cx.plugins.upstream(&endpoint);
     let in_flight = worker.loads.begin(endpoint.address);
     let http2 = speaks_http2(declared, head);
     let exchange = exchange(cx, &endpoint, host.as_ref(), http2, head, body);

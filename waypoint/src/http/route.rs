@@ -97,7 +97,9 @@ pub(crate) fn select(cx: &mut RequestCtx, head: &mut Head) -> Result<Flow, Error
         }
         Selection::Rule(selected) => selected,
     };
-    cx.report.route(selected.to_string());
+    let name = selected.to_string();
+    cx.plugins.routed(&name);
+    cx.report.route(name);
     let rule = selected.rule;
     if let Some(why) = &rule.invalid {
         return Err(Error::caused(Kind::InvalidBackend, why.to_string()));

@@ -1,6 +1,5 @@
 //! HTTP/1.1 and HTTP/2 on a tunnelled stream.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -136,10 +135,13 @@ async fn leave(tunnel: &Tunnel, drain: &mut Drain) {
 }
 
 /// One request: makes its context, runs it, and words what failed.
+///
+/// # Errors
+/// `PluginReset` when the client gets no answer but the end of its stream.
 async fn answer(
     tunnel: Rc<Tunnel>,
     request: Request<Incoming>,
-) -> Result<Response<Reported>, Infallible> {
+) -> Result<Response<Reported>, Error> {
     let (parts, body) = request.into_parts();
     let mut report = Report::new(&tunnel, &parts);
     let worker = &tunnel.worker;
@@ -155,30 +157,35 @@ async fn answer(
     };
     report.clean(&head);
     let last = head.last;
-    let plugins = Chain::new(&tunnel);
     let mut cx = RequestCtx {
         tunnel,
         snapshot,
         rules,
-        plugins,
+        plugins: Chain::default(),
         report,
         deadline: None,
     };
     let mut response = match pipeline::run(&mut cx, head, body).await {
         Ok(response) => response,
-        Err(error) => {
-            let row = respond::row(&error.kind);
-            tracing::debug!(error = %runtime::report(&error), status = %row.status, "request failed");
-            cx.report.error(&row);
-            respond::response(&row, cx.report.is_grpc())
-        }
+        Err(error) => failed(&mut cx, error)?,
     };
-    if let Err(error) = plugins::response(&mut cx, &mut response) {
-        let row = respond::row(&error.kind);
-        cx.report.error(&row);
-        response = respond::response(&row, cx.report.is_grpc());
+    if let Err(error) = plugins::response(&mut cx, &mut response).await {
+        response = failed(&mut cx, error)?;
     }
     Ok(deliver(cx, response, last))
+}
+
+/// Words what failed, unless it is not to be answered.
+fn failed(cx: &mut RequestCtx, error: Error) -> Result<Response<Body>, Error> {
+    let row = respond::row(&error.kind);
+    tracing::debug!(error = %runtime::report(&error), status = %row.status, "request failed");
+    cx.report.error(&row);
+    if error.kind == Kind::PluginReset {
+        cx.plugins.finish(Some(&cx.report));
+        cx.report.tell();
+        return Err(error);
+    }
+    Ok(respond::response(&row, cx.report.is_grpc()))
 }
 
 /// A request that could not even be begun.

@@ -85,7 +85,7 @@ where
     }
     if let Some((mut report, mut plugins)) = report {
         report.moved(moved.received.get(), moved.sent.get());
-        plugins.finish();
+        plugins.finish(Some(&report));
         report.tell();
     }
 }

@@ -1,20 +1,27 @@
 //! The running plugins of one worker.
+//!
+//! A plugin runs from when its module is ready, not from the first request: it may have a timer.
+//! One that is replaced takes no new requests; those it has, end on it, and then it is asked to end
+//! itself.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::Str;
 use mesh::plugin::FailStrategy;
 use runtime::LocalTasks;
-use tokio::sync::Notify;
-use tokio::time::Instant;
-use wasm_host::{HttpStream, PluginHost, Vm};
+use telemetry::wasm::PluginMetrics;
+use tokio::time::{Instant, sleep};
+use wasm_host::{Callback, HttpStream, StreamId, Trap, Vm};
 
-use crate::state::Loaded;
+use super::callout::Reach;
+use super::exchange::Exchange;
+use super::surroundings::{Addressee, Surroundings};
+use crate::state::{Loaded, State};
 
 /// The wait before a plugin that trapped is started again; doubles with each trap in a row.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -22,6 +29,11 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A plugin that ran so long is no longer taken for one that traps at once.
 const SETTLED: Duration = Duration::from_mins(1);
+/// Time a replaced plugin has for its last requests, and for its own end after them.
+const LAST_REQUESTS: Duration = Duration::from_mins(5);
+const LAST_WORDS: Duration = Duration::from_secs(5);
+/// How often is looked whether a replaced plugin is done.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Running plugins, by the configuration they run.
 #[derive(Debug)]
@@ -29,20 +41,24 @@ pub(crate) struct Vms {
     /// The key is the address of the value's `Arc`, which is kept, so it is not used again.
     slots: RefCell<HashMap<usize, Slot>>,
     tasks: LocalTasks,
+    reach: Rc<Reach>,
+    metrics: PluginMetrics,
 }
 
 struct Slot {
     loaded: Arc<Loaded>,
-    vm: Option<Running>,
+    running: Option<Rc<Running>>,
     /// When it may be started again, and after how many traps.
     pause: Option<(Instant, u32)>,
 }
 
-struct Running {
+/// A running plugin.
+#[derive(Debug)]
+pub(crate) struct Running {
     vm: Vm,
+    surroundings: Rc<Surroundings>,
     since: Instant,
-    /// Ends the timer when the VM is let go.
-    _alive: Rc<()>,
+    died: Cell<bool>,
 }
 
 impl fmt::Debug for Slot {
@@ -55,66 +71,124 @@ impl fmt::Debug for Slot {
 
 impl Vms {
     /// Nothing runs yet.
-    pub(crate) fn new(tasks: LocalTasks) -> Self {
-        Self {
+    pub(crate) fn new(tasks: LocalTasks, reach: Reach, metrics: PluginMetrics) -> Rc<Self> {
+        Rc::new(Self {
             slots: RefCell::default(),
             tasks,
+            reach: Rc::new(reach),
+            metrics,
+        })
+    }
+
+    /// Starts plugins as they appear, and ends those that are replaced.
+    pub(crate) fn follow(self: &Rc<Self>, state: Arc<State>) {
+        let vms = Rc::downgrade(self);
+        self.tasks.spawn("plugins", async move {
+            let mut changes = state.changes();
+            loop {
+                let Some(vms) = vms.upgrade() else { return };
+                vms.adopt(&state);
+                drop(vms);
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn adopt(&self, state: &State) {
+        let snapshot = state.current();
+        let wanted: Vec<_> = snapshot.plugins().cloned().collect();
+        let mut slots = self.slots.borrow_mut();
+        let is_wanted = |slot: &Slot| wanted.iter().any(|loaded| Arc::ptr_eq(loaded, &slot.loaded));
+        let gone = slots.extract_if(|_, slot| !is_wanted(slot));
+        let gone: Vec<_> = gone.filter_map(|(_, slot)| slot.running).collect();
+        drop(slots);
+        for running in gone {
+            self.retire(running);
         }
+        for loaded in wanted.iter().filter(|loaded| loaded.module.is_ok()) {
+            if let Err(why) = self.running(loaded) {
+                tracing::debug!(plugin = %loaded, why = &*why, "plugin not started");
+            }
+        }
+    }
+
+    /// Lets a plugin finish what it has begun, and end itself.
+    fn retire(&self, running: Rc<Running>) {
+        running.surroundings.retire();
+        self.tasks.spawn("plugin end", async move {
+            let mut until = Instant::now() + LAST_REQUESTS;
+            while running.vm.streams() > 0 && Instant::now() < until {
+                sleep(LOOK).await;
+            }
+            until = Instant::now() + LAST_WORDS;
+            // A trap has been logged; it is over then, too.
+            while matches!(running.vm.stop(), Ok(false)) && Instant::now() < until {
+                sleep(LOOK).await;
+            }
+        });
     }
 
     /// Begins a stream on a plugin, starting the plugin if it does not run.
     ///
     /// # Errors
     /// Why it cannot run, for people.
-    pub(super) fn stream(&self, loaded: &Arc<Loaded>) -> Result<HttpStream, Str> {
-        let mut slots = self.slots.borrow_mut();
+    pub(super) fn stream(&self, loaded: &Arc<Loaded>) -> Result<(Rc<Running>, HttpStream), Str> {
+        let running = self.running(loaded)?;
+        let stream = running.vm.new_stream();
+        Ok((running, stream))
+    }
+
+    /// Counts a stream that a plugin did not run on.
+    pub(super) fn without(&self, loaded: &Loaded) {
+        let what = if loaded.fails_open() { "passed" } else { "failed" };
+        self.metrics.of(&loaded.plugin.name()).without(what);
+    }
+
+    /// Returns a running plugin, starting it if it does not run.
+    pub(super) fn running(&self, loaded: &Arc<Loaded>) -> Result<Rc<Running>, Str> {
         let key = Arc::as_ptr(loaded).addr();
-        if !slots.contains_key(&key) {
-            // Configurations that only this map still knows have been replaced.
-            slots.retain(|_, slot| Arc::strong_count(&slot.loaded) > 1);
-            slots.insert(
-                key,
-                Slot {
-                    loaded: loaded.clone(),
-                    vm: None,
-                    pause: None,
-                },
-            );
-        }
-        let Some(slot) = slots.get_mut(&key) else {
-            return Err("no place for it".into());
-        };
+        let mut slots = self.slots.borrow_mut();
+        let slot = slots.entry(key).or_insert_with(|| Slot {
+            loaded: Arc::clone(loaded),
+            running: None,
+            pause: None,
+        });
         slot.bury();
-        if let Some(running) = &slot.vm {
-            return Ok(running.vm.new_stream());
+        if let Some(running) = &slot.running {
+            return Ok(Rc::clone(running));
         }
         if let Some((until, _)) = slot.pause
             && Instant::now() < until
         {
             return Err("it trapped and is started again later".into());
         }
-        let running = self.start(loaded).inspect_err(|_| slot.postpone())?;
-        let stream = running.vm.new_stream();
-        slot.vm = Some(running);
-        Ok(stream)
+        let is_again = slot.pause.is_some();
+        let running = self.start(loaded, is_again).inspect_err(|_| slot.postpone())?;
+        slot.running = Some(Rc::clone(&running));
+        Ok(running)
     }
 
-    fn start(&self, loaded: &Arc<Loaded>) -> Result<Running, Str> {
+    fn start(&self, loaded: &Arc<Loaded>, is_again: bool) -> Result<Rc<Running>, Str> {
         let plugin = loaded.module.as_ref().map_err(Arc::clone)?;
-        let timer = Rc::new(Timer::default());
-        let vm = plugin
-            .instantiate(timer.clone())
-            .map_err(|error| runtime::report(&error))?;
-        let alive = Rc::new(());
-        if timer.period.get().is_some() {
-            let (vm, alive) = (vm.clone(), Rc::downgrade(&alive));
-            self.tasks.spawn("plugin timer", tick(vm, timer, alive));
+        let metrics = self.metrics.of(&loaded.plugin.name());
+        if is_again {
+            metrics.restarted();
         }
-        Ok(Running {
+        let (reach, tasks) = (Rc::clone(&self.reach), self.tasks.clone());
+        let surroundings = Surroundings::new(Arc::clone(loaded), reach, tasks, metrics);
+        let vm = plugin
+            .instantiate(Rc::clone(&surroundings) as Rc<dyn wasm_host::PluginHost>)
+            .map_err(|error| runtime::report(&error))?;
+        let running = Rc::new(Running {
             vm,
+            surroundings: Rc::clone(&surroundings),
             since: Instant::now(),
-            _alive: alive,
-        })
+            died: Cell::new(false),
+        });
+        surroundings.started(&running);
+        Ok(running)
     }
 }
 
@@ -122,10 +196,10 @@ impl Slot {
     /// Lets go of a VM that is dead.
     fn bury(&mut self) {
         let dead = self
-            .vm
+            .running
             .as_ref()
             .is_some_and(|running| running.vm.trap().is_some());
-        if dead && let Some(running) = self.vm.take() {
+        if dead && let Some(running) = self.running.take() {
             if running.since.elapsed() > SETTLED {
                 self.pause = None;
             }
@@ -147,33 +221,52 @@ impl Slot {
     }
 }
 
-/// What a plugin gets from us outside of requests: a timer, and the log.
-#[derive(Debug, Default)]
-struct Timer {
-    period: Cell<Option<Duration>>,
-    changed: Notify,
-}
-
-impl PluginHost for Timer {
-    fn tick_period_changed(&self, period: Option<Duration>) {
-        self.period.set(period);
-        self.changed.notify_one();
+impl Running {
+    /// The VM.
+    pub(super) fn vm(&self) -> &Vm {
+        &self.vm
     }
-}
 
-/// Calls a plugin's timer until the plugin is let go.
-async fn tick(vm: Vm, timer: Rc<Timer>, alive: Weak<()>) {
-    while alive.strong_count() > 0 && vm.trap().is_none() {
-        let Some(period) = timer.period.get() else {
-            timer.changed.notified().await;
-            continue;
-        };
-        tokio::select! {
-            () = tokio::time::sleep(period.max(Duration::from_millis(1))) => {
-                // A trap has been logged, and buries the VM at the next request.
-                let _ = vm.on_tick();
-            }
-            () = timer.changed.notified() => {}
+    /// What it has around it.
+    pub(super) fn surroundings(&self) -> &Rc<Surroundings> {
+        &self.surroundings
+    }
+
+    /// Whether its module has a callback.
+    pub(super) fn has(&self, callback: Callback) -> bool {
+        self.surroundings.has(callback)
+    }
+
+    /// Most bytes of a body that are held for it.
+    pub(super) fn buffer_limit(&self) -> usize {
+        self.surroundings.buffer_limit()
+    }
+
+    /// Whether it may act on a stream although nobody calls it: by its timer or queue.
+    pub(super) fn acts_by_itself(&self) -> bool {
+        self.surroundings.acts_by_itself()
+    }
+
+    /// Whether it has made a callout since this was last asked.
+    pub(super) fn has_called(&self) -> bool {
+        self.surroundings.has_called()
+    }
+
+    /// Has events for a stream go to its exchange.
+    pub(super) fn list(&self, stream: StreamId, exchange: &Rc<Exchange>, seat: usize) {
+        let exchange = Rc::downgrade(exchange);
+        self.surroundings.list(stream, Addressee::new(exchange, seat));
+    }
+
+    /// Ends that.
+    pub(super) fn unlist(&self, stream: StreamId) {
+        self.surroundings.unlist(stream);
+    }
+
+    /// Takes note of its end: everybody on it is told, once.
+    pub(super) fn died(&self, trap: &Trap) {
+        if !self.died.replace(true) {
+            self.surroundings.died(trap);
         }
     }
 }

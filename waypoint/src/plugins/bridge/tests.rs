@@ -1,8 +1,9 @@
 use http::{HeaderMap, Method, StatusCode, Version};
 use mesh::path::Normalization;
-use wasm_host::HeaderMap as _;
+use bytes::Bytes;
+use wasm_host::{Buffer as _, HeaderMap as _};
 
-use super::{RequestMap, ResponseMap};
+use super::{Chunk, RequestMap, ResponseMap, Writing};
 use crate::http::head::Head;
 
 fn head() -> Head {
@@ -20,6 +21,14 @@ fn head() -> Head {
     }
 }
 
+fn writing(changed: &mut bool, framed: bool) -> Writing<'_> {
+    Writing {
+        normalization: Normalization::Base,
+        changed,
+        framed,
+    }
+}
+
 fn list(map: &dyn wasm_host::HeaderMap) -> Vec<String> {
     let mut list = vec![];
     map.each(&mut |name, value| {
@@ -31,8 +40,8 @@ fn list(map: &dyn wasm_host::HeaderMap) -> Vec<String> {
 
 #[test]
 fn guests_see_pseudo_headers_first() {
-    let mut head = head();
-    let map = RequestMap::read_only(&mut head);
+    let head = head();
+    let map = RequestMap::read_only(&head);
     let expected = [
         ":authority=cart.shop",
         ":path=/a?b=c",
@@ -50,7 +59,7 @@ fn guests_see_pseudo_headers_first() {
 #[test]
 fn guests_change_the_request_and_it_is_noticed() {
     let (mut head, mut changed) = (head(), false);
-    let mut map = RequestMap::writable(&mut head, Normalization::Base, &mut changed);
+    let mut map = RequestMap::writable(&mut head, writing(&mut changed, false));
     map.set("x-a", b"3").unwrap();
     map.add("x-b", b"4").unwrap();
     map.set(":path", b"/x/../y?z").unwrap();
@@ -67,7 +76,7 @@ fn guests_change_the_request_and_it_is_noticed() {
 #[test]
 fn what_frames_the_message_is_not_for_guests() {
     let (mut head, mut changed) = (head(), false);
-    let mut map = RequestMap::writable(&mut head, Normalization::Base, &mut changed);
+    let mut map = RequestMap::writable(&mut head, writing(&mut changed, false));
     for name in [
         "content-length",
         "transfer-encoding",
@@ -85,15 +94,15 @@ fn what_frames_the_message_is_not_for_guests() {
 
 #[test]
 fn a_request_that_was_sent_cannot_be_changed() {
-    let mut head = head();
-    assert!(RequestMap::read_only(&mut head).set("x-a", b"3").is_err());
-    assert!(RequestMap::read_only(&mut head).remove("x-a").is_err());
+    let head = head();
+    assert!(RequestMap::read_only(&head).set("x-a", b"3").is_err());
+    assert!(RequestMap::read_only(&head).remove("x-a").is_err());
 }
 
 #[test]
 fn guests_change_the_answer_and_its_status() {
     let (mut status, mut headers) = (StatusCode::OK, HeaderMap::new());
-    let mut map = ResponseMap::writable(&mut status, &mut headers);
+    let mut map = ResponseMap::writable(&mut status, &mut headers, false);
     map.set(":status", b"503").unwrap();
     map.add("x-by", b"guest").unwrap();
     assert_eq!(list(&map), [":status=503", "x-by=guest"]);
@@ -104,4 +113,32 @@ fn guests_change_the_answer_and_its_status() {
             .set(":status", b"200")
             .is_err()
     );
+}
+
+#[test]
+fn a_guest_that_sees_bodies_may_say_how_long_they_are() {
+    let (mut head, mut changed) = (head(), false);
+    let mut map = RequestMap::writable(&mut head, writing(&mut changed, true));
+    map.set("content-length", b"7").unwrap();
+    map.remove("content-length").unwrap();
+    assert!(map.remove("transfer-encoding").is_err());
+}
+
+#[test]
+fn bytes_are_read_across_pieces_and_changed_in_place() {
+    let mut chunk = Chunk::default();
+    chunk.push(Bytes::from_static(b"hello "));
+    chunk.push(Bytes::new());
+    chunk.push(Bytes::from_static(b"world"));
+    assert_eq!(chunk.len(), 11);
+    let mut seen = [0; 5];
+    chunk.copy_to(3, &mut seen);
+    assert_eq!(&seen, b"lo wo");
+    assert!(!chunk.changed);
+    chunk.splice(0..5, b"goodbye").unwrap();
+    chunk.splice(chunk.len()..chunk.len(), b"!").unwrap();
+    assert!(chunk.changed);
+    assert_eq!(chunk.take(), "goodbye world!");
+    assert_eq!(chunk.len(), 0);
+    assert_eq!(chunk.take(), "");
 }
