@@ -31,7 +31,7 @@ use crate::draw::Draw;
 use crate::endpoint::Loads;
 use crate::http::upstream::Upstreams;
 use crate::listener;
-use crate::plugins::{NodeFacts, Reach, Vms};
+use crate::plugins::{NodeFacts, Reach, Standings, Vms};
 use crate::plugins::fetch::Loader;
 use crate::state::{SharedWriter, State, Writer};
 use crate::worker::{Reporting, Worker};
@@ -152,8 +152,13 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     let idle = writer.idle();
     let writer = SharedWriter::new(writer);
     let host = wasm_host::Host::new(wasm_host::HostSettings::default())?;
-    let Discovery { synced, refusals, reports: _reports } =
-        discovery::start(config, writer.clone(), families.xds.clone(), &tasks)?;
+    let Discovery {
+        synced,
+        refusals,
+        reports,
+    } = discovery::start(config, writer.clone(), families.xds.clone(), &tasks)?;
+    let standings = Standings::new(reports);
+    writer.with(|writer| writer.told_by(standings.clone()));
     tasks.spawn(
         "plugins",
         Loader::new(host, writer, refusals).run(loads, tasks.clone()),
@@ -175,6 +180,7 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
         drain: watch,
         reporting,
         plugins: families.plugins,
+        standings,
         opened,
     };
     let (hbone, workers, serving) = start(config, &parts)?;
@@ -263,6 +269,7 @@ pub(crate) struct Parts {
     pub(crate) drain: Drain,
     pub(crate) reporting: Reporting,
     pub(crate) plugins: PluginMetrics,
+    pub(crate) standings: Standings,
     /// Becomes true when there is something to decide by.
     pub(crate) opened: watch::Receiver<bool>,
 }
@@ -285,7 +292,7 @@ fn start(config: &Config, parts: &Parts) -> Result<(SocketAddr, Workers, watch::
         workers.run_on(index, move |tasks| async move {
             let mut opened = parts.opened.clone();
             let mut drain = parts.drain.clone();
-            let worker = Rc::new(worker(&config, parts, tasks));
+            let worker = Rc::new(worker(&config, parts, index, tasks));
             tokio::select! {
                 _ = opened.wait_for(|opened| *opened) => {}
                 _ = drain.started() => return,
@@ -315,7 +322,12 @@ pub(crate) async fn linger(worker: &Worker) {
     }
 }
 
-pub(crate) fn worker(config: &Config, parts: Parts, tasks: runtime::LocalTasks) -> Worker {
+pub(crate) fn worker(
+    config: &Config,
+    parts: Parts,
+    index: usize,
+    tasks: runtime::LocalTasks,
+) -> Worker {
     let own = SocketAddr::new(config.place.instance_ip, 0);
     let connector = Rc::new(Connector::new(
         parts.certificate.clone(),
@@ -331,7 +343,7 @@ pub(crate) fn worker(config: &Config, parts: Parts, tasks: runtime::LocalTasks) 
         draw: Rc::clone(&draw),
         node: NodeFacts::of(&config.place),
     };
-    let vms = Vms::new(tasks.clone(), reach, parts.plugins);
+    let vms = Vms::new(tasks.clone(), reach, parts.plugins, parts.standings, index);
     vms.follow(Arc::clone(&parts.state));
     Worker {
         state: parts.state,

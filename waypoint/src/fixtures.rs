@@ -22,6 +22,21 @@ pub(crate) fn place() -> Place {
     }
 }
 
+/// A plugin of `shop`.
+pub(crate) fn plugin(name: &str) -> mesh::plugin::Plugin {
+    let message = proto::cairn::waypoint::Plugin {
+        origin: Some(proto::cairn::waypoint::Origin {
+            kind: "WasmPlugin".to_owned(),
+            namespace: "shop".to_owned(),
+            name: name.to_owned(),
+            ..Default::default()
+        }),
+        url: "file:///p.wasm".to_owned(),
+        ..Default::default()
+    };
+    message.try_into().unwrap()
+}
+
 /// How services refer to it.
 pub(crate) fn waypoint() -> GatewayAddress {
     gateway("waypoint.infra.svc.cluster.local")

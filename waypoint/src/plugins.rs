@@ -1,7 +1,8 @@
 //! Users' code on the path of requests.
 //!
 //! `fetch` gets modules and compiles them, on the control thread; `vms` keeps a running instance
-//! of each on every worker, with its `surroundings`; `attach` runs them on the heads of a request
+//! of each on every worker, with its `surroundings`; `standing` is what the control
+//! plane hears of them; `attach` runs them on the heads of a request
 //! and its answer, in order, and `filtered` on their bodies; `exchange` is what they share meanwhile,
 //! `bridge` and `properties` are what they see of it; `callout` and `grpc` carry out their calls to
 //! other services. What happens when a plugin cannot run is its own `failStrategy`, whatever the
@@ -16,6 +17,7 @@ mod filtered;
 mod grpc;
 mod node;
 mod properties;
+mod standing;
 mod surroundings;
 mod vms;
 
@@ -23,4 +25,5 @@ pub(crate) use attach::{Chain, Flow, concluded, length, request, response};
 pub(crate) use callout::Reach;
 pub(crate) use filtered::Filtered;
 pub(crate) use node::NodeFacts;
+pub(crate) use standing::Standings;
 pub(crate) use vms::Vms;

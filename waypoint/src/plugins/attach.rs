@@ -440,6 +440,9 @@ fn local(reply: LocalResponse, grpc: bool) -> Response<Body> {
         let status = status.unwrap_or_else(|| respond::grpc_of_http(reply.status));
         return respond::grpc_response(status, &message, headers);
     }
+    if !reply.body.is_empty() {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(reply.body.len()));
+    }
     let mut response = Response::new(Body::full(Bytes::from(reply.body)));
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

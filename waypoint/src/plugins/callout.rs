@@ -89,7 +89,7 @@ impl Reach {
             (None, _) => 80,
         };
         let known = entry.service.port(port).is_some() && !OWN_PORTS.contains(&port);
-        if !known {
+        if !known || !plugin.may_call(&entry.service.key.hostname, port) {
             return Err(CallRefused::UnknownUpstream);
         }
         let entry = entry.clone();

@@ -47,7 +47,7 @@ struct Inside {
     seats: SmallVec<[Seat; 1]>,
     seen: Seen,
     verdict: Option<Verdict>,
-    /// The verdict was given before the answer began, or would be too late.
+    /// There is a verdict that nobody has taken.
     concluded: bool,
 }
 
@@ -185,9 +185,9 @@ impl Exchange {
             place.running.list(stream.id(), self, seat);
         }
         if let Outcome::Trapped(trap) = outcome {
-            let (loaded, running) = place.leave();
+            place.running.died(&trap);
+            let loaded = place.leave();
             drop(inside);
-            running.died(&trap);
             return Some(failed(&loaded, &trap.to_string()).map(|()| Outcome::Continue));
         }
         Some(Ok(outcome))
@@ -225,9 +225,9 @@ impl Exchange {
             return;
         };
         if let Some(trap) = stream.vm().trap() {
-            let (loaded, running) = place.leave();
+            place.running.died(&trap);
+            let loaded = place.leave();
             drop(inside);
-            running.died(&trap);
             if let Err(error) = failed(&loaded, &trap.to_string()) {
                 self.conclude(Verdict::Failed(error));
             }
@@ -283,15 +283,18 @@ impl Exchange {
             if !self.poll_concluded(cx) {
                 return Poll::Pending;
             }
-            let verdict = self.inside.borrow_mut().verdict.take();
+            let verdict = self.take_verdict();
             Poll::Ready(verdict.unwrap_or_else(|| Verdict::Failed(reset())))
         })
         .await
     }
 
-    /// Takes the verdict, if there is one that nobody has taken.
+    /// Takes the verdict, if there is one that nobody has taken. What is answered then passes the
+    /// plugins like any answer.
     pub(super) fn take_verdict(&self) -> Option<Verdict> {
-        self.inside.borrow_mut().verdict.take()
+        let mut inside = self.inside.borrow_mut();
+        inside.concluded = false;
+        inside.verdict.take()
     }
 
     /// Takes a plugin's word to go on.
@@ -328,10 +331,12 @@ impl Exchange {
             }
             let mut bridge = Bridge::new(&self.tunnel, seen, Lent::default(), false);
             // A trap has been logged, and there is nothing left that it could spoil.
-            if let Err(trap) = stream.finish(&mut bridge) {
-                let running = Rc::clone(&place.running);
-                drop(inside);
-                running.died(&trap);
+            let finished = stream.finish(&mut bridge);
+            let running = Rc::clone(&place.running);
+            drop(inside);
+            match finished {
+                Ok(()) => running.came_through(),
+                Err(trap) => running.died(&trap),
             }
         }
     }
@@ -347,13 +352,14 @@ impl Drop for Exchange {
 
 impl Seat {
     /// Takes the plugin off the exchange.
-    fn leave(&mut self) -> (Arc<Loaded>, Rc<Running>) {
-        if let Some(stream) = self.stream.take()
-            && std::mem::take(&mut self.is_listed)
-        {
-            self.running.unlist(stream.id());
+    fn leave(&mut self) -> Arc<Loaded> {
+        if let Some(stream) = self.stream.take() {
+            if std::mem::take(&mut self.is_listed) {
+                self.running.unlist(stream.id());
+            }
+            self.running.broken_off();
         }
-        (Arc::clone(&self.loaded), Rc::clone(&self.running))
+        Arc::clone(&self.loaded)
     }
 }
 

@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Version};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use wasm_host::{CalloutEvent, GrpcCall};
+use wasm_host::{CalloutEvent, GrpcCall, GrpcMethod};
 
 use super::callout::{ANSWER_LIMIT, Missing, Reach, Target, list, next};
 use crate::http::body::{Inbound, RequestBody};
@@ -49,6 +49,10 @@ impl Call {
         }
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         headers.insert(TE, HeaderValue::from_static("trailers"));
+        if let GrpcMethod::Unary { timeout, .. } = call.kind {
+            let text = format!("{}m", timeout.as_millis());
+            headers.insert("grpc-timeout", HeaderValue::from_str(&text).ok()?);
+        }
         let host = authority.rsplit('|').next().unwrap_or(authority);
         Some(Self {
             head: Head {
@@ -73,7 +77,12 @@ impl Call {
         limit: Duration,
     ) -> CalloutEvent {
         let exchange = async {
-            let body = RequestBody::new(Inbound::Made(Some(message)), true);
+            // A queue of one: a body whose length is known gets a content-length.
+            let (one, queue) = mpsc::channel(1);
+            let queued = one.try_send(message);
+            drop(one);
+            debug_assert!(queued.is_ok(), "the queue was empty");
+            let body = RequestBody::new(Inbound::Queue(queue), false);
             let sent = reach.send(target, &self.head, body, Some(true)).await;
             let (answer, _in_flight) = sent.map_err(of_missing)?;
             let mut messages = Messages::of(answer)?;

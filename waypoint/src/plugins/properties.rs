@@ -13,6 +13,28 @@ use crate::endpoint::{Endpoint, Transport};
 use crate::http::context::{Destination, Tunnel};
 use crate::http::report::End;
 
+/// What properties of the proxy begin with.
+const OURS: [&str; 19] = [
+    "cairn",
+    "cluster_metadata",
+    "cluster_name",
+    "connection",
+    "connection_id",
+    "destination",
+    "filter_state",
+    "listener_direction",
+    "listener_metadata",
+    "metadata",
+    "node",
+    "request",
+    "response",
+    "route_metadata",
+    "route_name",
+    "source",
+    "upstream",
+    "upstream_host_metadata",
+    "xds",
+];
 /// Bytes of properties that guests may set on one exchange.
 const OWN_LIMIT: usize = 64 << 10;
 
@@ -37,9 +59,9 @@ impl Facts<'_> {
         Some(match path {
             ["request", "time"] => Value::Time(known.started?),
             ["request", "protocol"] => known.protocol.into(),
-            ["request", name] => of_request(known.end.as_ref()?, name)?,
-            ["response", name] => of_response(known.end.as_ref()?, name)?,
-            ["xds", "route_name"] | ["route_name"] => some(&known.route)?,
+            ["request", name] => of_request(known.end.as_ref(), name)?,
+            ["response", name] => of_response(known.end.as_ref(), name)?,
+            ["xds", "route_name"] | ["route_name"] => (&*known.route).into(),
             ["xds", "virtual_host_name"] => virtual_host(tunnel)?.into(),
             ["upstream", "request_attempt_count"] => known.attempts.into(),
             ["upstream", name] => of_upstream(known.upstream.as_ref()?, name)?,
@@ -52,23 +74,24 @@ impl Facts<'_> {
     }
 }
 
-fn of_request<'a>(end: &'a End, name: &str) -> Option<Value<'a>> {
+/// Sizes are counted at the end; before, as in Envoy, nothing has been counted.
+fn of_request<'a>(end: Option<&'a End>, name: &str) -> Option<Value<'a>> {
     Some(match name {
-        "duration" => Value::Duration(end.duration),
-        "size" => int(end.request_size),
-        "total_size" => int(end.request_total),
+        "duration" => Value::Duration(end?.duration),
+        "size" => int(end.map_or(0, |end| end.request_size)),
+        "total_size" => int(end.map_or(0, |end| end.request_total)),
         _ => return None,
     })
 }
 
-fn of_response<'a>(end: &'a End, name: &str) -> Option<Value<'a>> {
+fn of_response<'a>(end: Option<&'a End>, name: &str) -> Option<Value<'a>> {
     Some(match name {
-        "code_details" => some(&end.details)?,
-        "flags" => int(end.flags),
-        "grpc_status" => i64::from(end.grpc_status?).into(),
-        "size" => int(end.response_size),
-        "total_size" => int(end.response_total),
-        "backend_latency" => Value::Duration(end.backend_latency?),
+        "code_details" => some(&end?.details)?,
+        "flags" => int(end.map_or(0, |end| end.flags)),
+        "grpc_status" => i64::from(end?.grpc_status?).into(),
+        "size" => int(end.map_or(0, |end| end.response_size)),
+        "total_size" => int(end.map_or(0, |end| end.response_total)),
+        "backend_latency" => Value::Duration(end?.backend_latency?),
         _ => return None,
     })
 }
@@ -194,8 +217,12 @@ impl Own {
         Some((&*found.1).into())
     }
 
-    /// Keeps a value, unless there are too many already.
+    /// Keeps a value, unless there are too many already, or it would pass for something that only
+    /// the proxy says.
     pub(super) fn set(&mut self, path: &[&str], value: &[u8]) -> bool {
+        if path.first().is_none_or(|first| OURS.contains(first)) {
+            return false;
+        }
         let size = path.iter().map(|part| part.len()).sum::<usize>() + value.len();
         if self.bytes + size > OWN_LIMIT {
             return false;
@@ -232,5 +259,13 @@ mod tests {
         let mut own = Own::default();
         assert!(own.set(&["a"], &vec![0; OWN_LIMIT / 2]));
         assert!(!own.set(&["b"], &vec![0; OWN_LIMIT]));
+    }
+
+    #[test]
+    fn no_plugin_speaks_for_the_proxy() {
+        let mut own = Own::default();
+        for path in [&["request", "path"][..], &["source", "address"], &["xds"], &[]] {
+            assert!(!own.set(path, b"x"), "{path:?}");
+        }
     }
 }

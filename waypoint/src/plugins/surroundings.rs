@@ -147,7 +147,8 @@ impl Surroundings {
     }
 
     pub(super) fn buffer_limit(&self) -> usize {
-        BUFFER_LIMIT
+        let limit = self.loaded.plugin.limits.buffer;
+        limit.map_or(BUFFER_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
     }
 
     pub(super) fn acts_by_itself(&self) -> bool {

@@ -12,23 +12,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::Str;
-use mesh::plugin::FailStrategy;
 use runtime::LocalTasks;
 use telemetry::wasm::PluginMetrics;
 use tokio::time::{Instant, sleep};
-use wasm_host::{Callback, HttpStream, StreamId, Trap, Vm};
+use wasm_host::{
+    Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, StreamId, Trap, Vm,
+};
 
 use super::callout::Reach;
 use super::exchange::Exchange;
+use super::standing::Standings;
 use super::surroundings::{Addressee, Surroundings};
 use crate::state::{Loaded, State};
 
-/// The wait before a plugin that trapped is started again; doubles with each trap in a row.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-/// The longest such wait.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// A plugin that ran so long is no longer taken for one that traps at once.
-const SETTLED: Duration = Duration::from_mins(1);
 /// Time a replaced plugin has for its last requests, and for its own end after them.
 const LAST_REQUESTS: Duration = Duration::from_mins(5);
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -43,13 +39,26 @@ pub(crate) struct Vms {
     tasks: LocalTasks,
     reach: Rc<Reach>,
     metrics: PluginMetrics,
+    standings: Standings,
+    /// Number of the worker.
+    worker: usize,
 }
 
+/// A plugin's place on a worker.
 struct Slot {
     loaded: Arc<Loaded>,
     running: Option<Rc<Running>>,
-    /// When it may be started again, and after how many traps.
-    pause: Option<(Instant, u32)>,
+    care: Rc<Care>,
+}
+
+/// How a plugin has been doing on a worker, and who is told.
+#[derive(Debug)]
+struct Care {
+    health: RefCell<Health>,
+    loaded: Arc<Loaded>,
+    reach: Rc<Reach>,
+    standings: Standings,
+    worker: usize,
 }
 
 /// A running plugin.
@@ -57,7 +66,10 @@ struct Slot {
 pub(crate) struct Running {
     vm: Vm,
     surroundings: Rc<Surroundings>,
-    since: Instant,
+    care: Rc<Care>,
+    life: Life,
+    /// Its first stream decides whether others follow.
+    on_probe: Cell<bool>,
     died: Cell<bool>,
 }
 
@@ -71,12 +83,20 @@ impl fmt::Debug for Slot {
 
 impl Vms {
     /// Nothing runs yet.
-    pub(crate) fn new(tasks: LocalTasks, reach: Reach, metrics: PluginMetrics) -> Rc<Self> {
+    pub(crate) fn new(
+        tasks: LocalTasks,
+        reach: Reach,
+        metrics: PluginMetrics,
+        standings: Standings,
+        worker: usize,
+    ) -> Rc<Self> {
         Rc::new(Self {
             slots: RefCell::default(),
             tasks,
             reach: Rc::new(reach),
             metrics,
+            standings,
+            worker,
         })
     }
 
@@ -107,8 +127,14 @@ impl Vms {
         for running in gone {
             self.retire(running);
         }
+        let known = |loaded: &Arc<Loaded>| {
+            let key = Arc::as_ptr(loaded).addr();
+            self.slots.borrow().contains_key(&key)
+        };
         for loaded in wanted.iter().filter(|loaded| loaded.module.is_ok()) {
-            if let Err(why) = self.running(loaded) {
+            if !known(loaded)
+                && let Err(why) = self.running(loaded)
+            {
                 tracing::debug!(plugin = %loaded, why = &*why, "plugin not started");
             }
         }
@@ -147,78 +173,96 @@ impl Vms {
     }
 
     /// Returns a running plugin, starting it if it does not run.
-    pub(super) fn running(&self, loaded: &Arc<Loaded>) -> Result<Rc<Running>, Str> {
+    fn running(&self, loaded: &Arc<Loaded>) -> Result<Rc<Running>, Str> {
         let key = Arc::as_ptr(loaded).addr();
         let mut slots = self.slots.borrow_mut();
-        let slot = slots.entry(key).or_insert_with(|| Slot {
-            loaded: Arc::clone(loaded),
-            running: None,
-            pause: None,
-        });
-        slot.bury();
-        if let Some(running) = &slot.running {
-            return Ok(Rc::clone(running));
-        }
-        if let Some((until, _)) = slot.pause
-            && Instant::now() < until
+        let slot = slots.entry(key).or_insert_with(|| self.slot(loaded));
+        if let Some(running) = &slot.running
+            && let Some(trap) = running.vm.trap()
         {
-            return Err("it trapped and is started again later".into());
+            // Nearly always told already, by whoever called it.
+            running.died(&trap);
         }
-        let is_again = slot.pause.is_some();
-        let running = self.start(loaded, is_again).inspect_err(|_| slot.postpone())?;
+        let admission = slot.care.health.borrow_mut().admit(now());
+        match (admission, &slot.running) {
+            (Admission::Run, Some(running)) => return Ok(Rc::clone(running)),
+            (Admission::Skip(why), _) => return Err(why.into()),
+            (Admission::Probe, _) => {
+                let running = self.start(slot)?;
+                running.on_probe.set(true);
+                // Others do not get it before it has shown that it works.
+                slot.running = Some(Rc::clone(&running));
+                return Ok(running);
+            }
+            (Admission::Run | Admission::Start, _) => {}
+        }
+        let running = self.start(slot)?;
         slot.running = Some(Rc::clone(&running));
         Ok(running)
     }
 
-    fn start(&self, loaded: &Arc<Loaded>, is_again: bool) -> Result<Rc<Running>, Str> {
+    fn slot(&self, loaded: &Arc<Loaded>) -> Slot {
+        Slot {
+            loaded: Arc::clone(loaded),
+            running: None,
+            care: Rc::new(Care {
+                health: RefCell::new(Health::new(HealthSettings::default())),
+                loaded: Arc::clone(loaded),
+                reach: Rc::clone(&self.reach),
+                standings: self.standings.clone(),
+                worker: self.worker,
+            }),
+        }
+    }
+
+    fn start(&self, slot: &Slot) -> Result<Rc<Running>, Str> {
+        let (loaded, care) = (&slot.loaded, &slot.care);
         let plugin = loaded.module.as_ref().map_err(Arc::clone)?;
         let metrics = self.metrics.of(&loaded.plugin.name());
-        if is_again {
+        if slot.running.is_some() {
             metrics.restarted();
         }
         let (reach, tasks) = (Rc::clone(&self.reach), self.tasks.clone());
         let surroundings = Surroundings::new(Arc::clone(loaded), reach, tasks, metrics);
-        let vm = plugin
-            .instantiate(Rc::clone(&surroundings) as Rc<dyn wasm_host::PluginHost>)
-            .map_err(|error| runtime::report(&error))?;
+        let around = Rc::clone(&surroundings) as Rc<dyn wasm_host::PluginHost>;
+        let vm = match plugin.instantiate(around) {
+            Ok(vm) => vm,
+            Err(error) => {
+                let why = runtime::report(&error);
+                let draw = self.reach.draw.unit();
+                let state = care.health.borrow_mut().start_failed(now(), &why, draw);
+                care.tell(state, &why);
+                return Err(why.into());
+            }
+        };
+        let life = care.health.borrow_mut().started(now());
         let running = Rc::new(Running {
             vm,
             surroundings: Rc::clone(&surroundings),
-            since: Instant::now(),
+            care: Rc::clone(care),
+            life,
+            on_probe: Cell::new(false),
             died: Cell::new(false),
         });
         surroundings.started(&running);
+        let state = care.health.borrow().state(now());
+        if state == HealthState::Healthy {
+            care.tell(state, "");
+        }
         Ok(running)
     }
 }
 
-impl Slot {
-    /// Lets go of a VM that is dead.
-    fn bury(&mut self) {
-        let dead = self
-            .running
-            .as_ref()
-            .is_some_and(|running| running.vm.trap().is_some());
-        if dead && let Some(running) = self.running.take() {
-            if running.since.elapsed() > SETTLED {
-                self.pause = None;
-            }
-            self.postpone();
-        }
+impl Care {
+    fn tell(&self, state: HealthState, said: &str) {
+        let Loaded { name, plugin, .. } = &*self.loaded;
+        self.standings.worker(name, plugin, self.worker, state, said);
     }
+}
 
-    /// Sets when it may be started again. The first trap of a plugin that is to be reloaded costs
-    /// no wait.
-    fn postpone(&mut self) {
-        let traps = self.pause.map_or(0, |(_, traps)| traps);
-        let reload = self.loaded.plugin.fail_strategy == FailStrategy::Reload;
-        let wait = if reload && traps == 0 {
-            Duration::ZERO
-        } else {
-            (FIRST_PAUSE * 2_u32.saturating_pow(traps.min(16))).min(LONGEST_PAUSE)
-        };
-        self.pause = Some((Instant::now() + wait, traps + 1));
-    }
+/// The time, as the state machine reads it.
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 impl Running {
@@ -263,10 +307,35 @@ impl Running {
         self.surroundings.unlist(stream);
     }
 
+    /// A stream on it has come to a good end.
+    pub(super) fn came_through(&self) {
+        if self.on_probe.take() {
+            self.care.health.borrow_mut().probe_ok(self.life);
+            self.care.tell(HealthState::Healthy, "");
+        }
+    }
+
+    /// A stream on it was broken off.
+    pub(super) fn broken_off(&self) {
+        if self.on_probe.take() {
+            self.care.health.borrow_mut().probe_gone(self.life);
+        }
+    }
+
     /// Takes note of its end: everybody on it is told, once.
     pub(super) fn died(&self, trap: &Trap) {
-        if !self.died.replace(true) {
-            self.surroundings.died(trap);
+        if self.died.replace(true) {
+            return;
         }
+        let draw = self.care.reach.draw.unit();
+        let state = self
+            .care
+            .health
+            .borrow_mut()
+            .trapped(now(), self.life, &trap.reason, draw);
+        if let Some(state) = state {
+            self.care.tell(state, &trap.to_string());
+        }
+        self.surroundings.died(trap);
     }
 }

@@ -62,6 +62,8 @@ impl ServiceRules {
 /// A plugin and what became of its module.
 #[derive(Debug)]
 pub(crate) struct Loaded {
+    /// Name of the resource.
+    pub(crate) name: Str,
     /// What the user configured.
     pub(crate) plugin: Arc<Plugin>,
     /// The module, ready to run, or why it cannot.

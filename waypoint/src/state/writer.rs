@@ -22,6 +22,7 @@ use xds::client::{Handler, Rejected as Refused, Resource, Update};
 
 use super::rules::Loaded;
 use super::{Snapshot, State};
+use crate::plugins::Standings;
 
 /// The one writer of a [`State`].
 ///
@@ -36,6 +37,8 @@ pub struct Writer {
     asked: BTreeMap<Str, Asked>,
     tickets: u64,
     idle: watch::Sender<bool>,
+    /// Who tells the control plane how plugins stand.
+    standings: Option<Standings>,
 }
 
 /// A load, as the writer remembers it.
@@ -134,9 +137,15 @@ impl Writer {
                 asked: BTreeMap::new(),
                 tickets: 0,
                 idle,
+                standings: None,
             },
             asked,
         )
+    }
+
+    /// Has `standings` hear of plugins that go.
+    pub(crate) fn told_by(&mut self, standings: Standings) {
+        self.standings = Some(standings);
     }
 
     /// Whether no plugin is being loaded.
@@ -181,6 +190,7 @@ impl Writer {
         let effect = module.is_err().then(|| effect_of_failure(&load.plugin));
         let mut touched = Touched::default();
         let loaded = Arc::new(Loaded {
+            name: load.name.clone(),
             plugin: load.plugin.clone(),
             module,
         });
@@ -256,9 +266,12 @@ impl Writer {
                     let plugin = Arc::new(convert::plugin::broken(&name, &message));
                     touched.targets(&plugin.targets);
                     let module = Err(why.to_string().into());
-                    snapshot
-                        .plugins
-                        .insert(name, Arc::new(Loaded { plugin, module }));
+                    let loaded = Loaded {
+                        name: name.clone(),
+                        plugin,
+                        module,
+                    };
+                    snapshot.plugins.insert(name, Arc::new(loaded));
                 }
                 Err(why)
             }
@@ -289,6 +302,9 @@ impl Writer {
             }
             proto::PLUGIN_TYPE => {
                 self.asked.remove(name);
+                if let Some(standings) = &self.standings {
+                    standings.forget(&name.into());
+                }
                 self.tell_idle();
                 if let Some(old) = snapshot.plugins.remove(name) {
                     touched.targets(&old.plugin.targets);
