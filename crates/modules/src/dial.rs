@@ -76,13 +76,13 @@ enum Names {
 }
 
 impl Dialer {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, rustls::Error> {
-        Ok(Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
             blocked: settings.blocked.clone(),
             insecure: settings.insecure.clone(),
-            tls: Tls::new(settings.roots.clone())?,
+            tls: Tls::new(settings.roots.clone()),
             names: Names::System,
-        })
+        }
     }
 
     /// Whether a host may be called in plain HTTP, or with a certificate that nobody vouches for.
@@ -138,7 +138,7 @@ impl Dialer {
             return Ok(Box::new(stream));
         }
         let config = if self.is_insecure(url) {
-            self.tls.unverified()
+            self.tls.unverified()?
         } else {
             self.tls.verified().await?
         };

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use crate::http::{Call, Web, header_value};
 use crate::manifest::{Candidate, Manifest};
 use crate::registry::{Found, Purpose, Registry, reach};
 use crate::settings::{BadSetting, Files, Settings};
+use crate::tally::{Counts, Tally};
 use crate::unpack::{self, Wanted};
 use crate::{Digest, Image, Reference};
 
@@ -85,38 +85,18 @@ pub struct Module {
     pub is_cached: bool,
 }
 
-/// How often what happened since the fetcher was made.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Counts {
-    /// Modules fetched from a network.
-    pub success: u64,
-    /// Fetches that failed for another reason than the two below.
-    pub download_failure: u64,
-    /// Fetches whose manifest could not be read, or led to no module.
-    pub manifest_failure: u64,
-    /// Fetches of something else than was asked for.
-    pub checksum_mismatched: u64,
-    /// Requests that the cache answered.
-    pub cache_hits: u64,
-    /// Requests that it did not.
-    pub cache_misses: u64,
-}
-
-#[derive(Default)]
-struct Tally {
-    success: AtomicU64,
-    download_failure: AtomicU64,
-    manifest_failure: AtomicU64,
-    checksum_mismatched: AtomicU64,
-    cache_hits: AtomicU64,
-    cache_misses: AtomicU64,
-}
-
 impl std::fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Fetcher")
             .field("settings", &self.0.settings)
             .finish_non_exhaustive()
+    }
+}
+
+impl Default for Fetcher {
+    /// A fetcher with the usual bounds that keeps modules in memory.
+    fn default() -> Self {
+        Self::with(Settings::default(), Cache::Memory(Mutex::default()))
     }
 }
 
@@ -201,15 +181,17 @@ impl Fetcher {
                 brief(&error)
             ))
         })?;
-        let web = Web::new(&settings)
-            .map_err(|error| BadSetting::new(format!("TLS cannot be set up: {error}")))?;
-        Ok(Self(Arc::new(Inner {
+        Ok(Self::with(settings, cache))
+    }
+
+    fn with(settings: Settings, cache: Cache) -> Self {
+        Self(Arc::new(Inner {
+            web: Web::new(&settings),
             settings,
-            web,
             cache: Arc::new(cache),
             flights: Mutex::default(),
             tally: Tally::default(),
-        })))
+        }))
     }
 
     /// Gets a module. Whoever asks for the same at the same time gets the same answer.
@@ -245,16 +227,7 @@ impl Fetcher {
 
     /// How often what happened.
     pub fn counts(&self) -> Counts {
-        let tally = &self.0.tally;
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            success: read(&tally.success),
-            download_failure: read(&tally.download_failure),
-            manifest_failure: read(&tally.manifest_failure),
-            checksum_mismatched: read(&tally.checksum_mismatched),
-            cache_hits: read(&tally.cache_hits),
-            cache_misses: read(&tally.cache_misses),
-        }
+        self.0.tally.counts()
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -285,17 +258,17 @@ impl Fetcher {
         if let Some((entry, bytes)) = &known
             && (!request.is_always() || entry.revision == request.revision)
         {
-            count(&self.0.tally.cache_hits);
+            self.0.tally.lookup(true);
             return Ok(module_of(entry, bytes.clone()));
         }
-        count(&self.0.tally.cache_misses);
+        self.0.tally.lookup(false);
         let limit = self.0.settings.timeout;
         let fetched = tokio::time::timeout(limit, Box::pin(self.tries(request, known))).await;
         let fetched = fetched.unwrap_or_else(|_| {
             let why = format!("it could not be had within {limit:?}");
             Err(Error::passing(Phase::Connect, why))
         });
-        self.tally(&fetched);
+        self.0.tally.fetched(&fetched);
         fetched.map_err(|error| error.of(&request.reference))
     }
 
@@ -502,22 +475,6 @@ impl Fetcher {
             is_cached: false,
         })
     }
-
-    fn tally(&self, fetched: &Result<Module>) {
-        let tally = &self.0.tally;
-        count(match fetched {
-            Ok(_) => &tally.success,
-            Err(error) => match error.phase {
-                Phase::Manifest | Phase::Unpack => &tally.manifest_failure,
-                Phase::Verify => &tally.checksum_mismatched,
-                _ => &tally.download_failure,
-            },
-        });
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 fn module_of(entry: &Entry, bytes: Bytes) -> Module {

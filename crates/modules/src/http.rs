@@ -73,11 +73,11 @@ impl Call {
 }
 
 impl Web {
-    pub(crate) fn new(settings: &Settings) -> Result<Self, rustls::Error> {
-        Ok(Self {
-            dialer: Dialer::new(settings)?,
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self {
+            dialer: Dialer::new(settings),
             timeout: settings.request_timeout,
-        })
+        }
     }
 
     /// Sends a request and follows redirects. Where one leads to another host, nothing secret goes.

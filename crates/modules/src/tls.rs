@@ -22,29 +22,28 @@ pub(crate) struct Tls {
     roots: Roots,
     provider: Arc<CryptoProvider>,
     verified: Mutex<Option<(Instant, Arc<ClientConfig>)>>,
-    unverified: Arc<ClientConfig>,
 }
 
 impl Tls {
-    pub(crate) fn new(roots: Roots) -> Result<Self, rustls::Error> {
-        let provider = Arc::new(crypto::aws_lc_rs::default_provider());
-        let any = Arc::new(Anybody(Arc::clone(&provider)));
-        let mut unverified = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?
+    pub(crate) fn new(roots: Roots) -> Self {
+        Self {
+            roots,
+            provider: Arc::new(crypto::aws_lc_rs::default_provider()),
+            verified: Mutex::default(),
+        }
+    }
+
+    /// Settings that trust anybody.
+    pub(crate) fn unverified(&self) -> Result<Arc<ClientConfig>> {
+        let any = Arc::new(Anybody(Arc::clone(&self.provider)));
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&self.provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(&error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(any)
             .with_no_client_auth();
-        unverified.resumption = Resumption::disabled();
-        Ok(Self {
-            roots,
-            provider,
-            verified: Mutex::default(),
-            unverified: Arc::new(unverified),
-        })
-    }
-
-    pub(crate) fn unverified(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.unverified)
+        config.resumption = Resumption::disabled();
+        Ok(Arc::new(config))
     }
 
     /// Settings that trust whom the machine trusts now.

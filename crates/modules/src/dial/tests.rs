@@ -18,7 +18,7 @@ fn dialer(names: Vec<(&'static str, Vec<&str>)>, blocked: &str) -> Dialer {
     let names = names.map(|(name, ips)| (name, ips.iter().map(|ip| ip.parse().unwrap()).collect()));
     Dialer {
         names: Names::Fixed(names.collect()),
-        ..Dialer::new(&settings).unwrap()
+        ..Dialer::new(&settings)
     }
 }
 
@@ -127,7 +127,7 @@ async fn plain_http_is_for_hosts_that_were_called_insecure() {
         insecure: Insecure::parse("plain.example, ported.example:5000"),
         ..Settings::default()
     };
-    let dialer = Dialer::new(&settings).unwrap();
+    let dialer = Dialer::new(&settings);
     let plain = |url: &str| dialer.may_be_plain(&Url::parse(url).unwrap());
     assert!(plain("http://plain.example/") && plain("http://plain.example:81/"));
     assert!(plain("http://ported.example:5000/") && !plain("http://ported.example/"));
