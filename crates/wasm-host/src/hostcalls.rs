@@ -11,7 +11,7 @@
 mod buffer;
 mod callout;
 mod context;
-mod foreign;
+pub(crate) mod foreign;
 mod header;
 mod log;
 mod memory;

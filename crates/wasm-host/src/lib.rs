@@ -20,6 +20,8 @@ mod module;
 mod outcome;
 mod pairs;
 mod plugin;
+#[cfg(test)]
+mod reference;
 mod shared;
 #[cfg(test)]
 mod testing;

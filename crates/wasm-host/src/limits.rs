@@ -36,8 +36,8 @@ pub struct Limits {
     pub pairs: usize,
     /// Bytes of headers a guest may write per callback. Beyond: dropped.
     pub header_bytes: usize,
-    /// Bytes of body a guest may write at once, also of a local response. Beyond: ignored, or a
-    /// local response without the body.
+    /// Bytes of body a guest may write at once, also of a local response or callout. Beyond:
+    /// `BAD_ARGUMENT`, or a local response that is a 500 without a body.
     pub body_bytes: usize,
     /// Bytes of properties a stream keeps for a guest. Beyond: not kept.
     pub property_bytes: usize,
@@ -45,7 +45,7 @@ pub struct Limits {
     pub shared_bytes: usize,
     /// Bytes of the name of a shared datum, queue or metric. Beyond: as when full.
     pub name_bytes: usize,
-    /// Queues of all VMs with one id. Beyond: `INTERNAL_FAILURE`.
+    /// Queues of all VMs with one id. Beyond: one in which nothing is kept.
     pub queues: usize,
     /// Items waiting in one queue, all of them together within `shared_bytes`. Beyond:
     /// `NOT_FOUND`, the only refusal SDKs accept.

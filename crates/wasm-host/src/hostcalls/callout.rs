@@ -20,6 +20,7 @@ pub(super) fn http(call: &mut Call<'_>, parts: [Span; 4], timeout: u32, out: u32
     let headers = read_headers(state, slice(memory, headers)?).ok_or(Status::BadArgument)?;
     let body = slice(memory, body)?;
     let trailers = read_headers(state, slice(memory, trailers)?).ok_or(Status::BadArgument)?;
+    fits(state, body)?;
     if [":method", ":path", ":authority"]
         .iter()
         .any(|name| headers.get(name).is_none())
@@ -63,6 +64,7 @@ pub(super) fn grpc(
     let (call_kind, kind) = match unary {
         Some((message, timeout)) => {
             let (message, timeout) = (slice(memory, message)?, clamp(timeout, state));
+            fits(state, message).map_err(|_| Status::InternalFailure)?;
             (CallKind::GrpcUnary, GrpcMethod::Unary { message, timeout })
         }
         None => (CallKind::GrpcStream, GrpcMethod::Streaming),
@@ -89,6 +91,7 @@ pub(super) fn grpc(
 pub(super) fn grpc_send(call: &mut Call<'_>, id: u32, message: Span, end_of_stream: u32) -> Answer {
     let (memory, state) = call.split();
     let message = slice(memory, message)?;
+    fits(state, message)?;
     match state.calls.get(id) {
         Some(Callout {
             kind: CallKind::GrpcStream,
@@ -120,16 +123,26 @@ pub(super) fn grpc_cancel(call: &mut Call<'_>, id: u32) -> Answer {
     Ok(())
 }
 
-/// Ends our side of a gRPC stream.
+/// Ends our side of a gRPC stream. A unary call has no side to end, so it is dropped.
 pub(super) fn grpc_close(call: &mut Call<'_>, id: u32) -> Answer {
     let state = call.state();
-    let known = state
-        .calls
-        .get(id)
-        .filter(|call| call.kind == CallKind::GrpcStream);
-    known.ok_or(Status::NotFound)?;
-    state.host.grpc_close(CallId(id));
-    Ok(())
+    match state.calls.get(id).map(|call| call.kind) {
+        Some(CallKind::GrpcStream) => {
+            state.host.grpc_close(CallId(id));
+            Ok(())
+        }
+        Some(CallKind::GrpcUnary) => grpc_cancel(call, id),
+        Some(CallKind::Http) | None => Err(Status::NotFound.into()),
+    }
+}
+
+/// A callout takes no more than a body may have at once.
+fn fits(state: &mut State, bytes: &[u8]) -> Result<(), Status> {
+    if bytes.len() <= state.limits().body_bytes {
+        return Ok(());
+    }
+    state.notice(Notice::CallRefused, "its body is larger than allowed");
+    Err(Status::BadArgument)
 }
 
 /// Names a call, hands it to the proxy, and remembers it if the proxy took it. `None`: over the

@@ -6,6 +6,9 @@ use crate::hostcalls::Answer;
 use crate::hostcalls::memory::{Call, Out, Span, slice};
 use crate::shared::NotStored;
 
+/// Queues are numbered from one upwards and never come so far.
+const NOWHERE: u32 = u32::MAX;
+
 pub(super) fn get(call: &mut Call<'_>, key: Span, out: Out, cas_out: u32) -> Answer {
     call.check_out(out)?;
     call.check(cas_out, 4)?;
@@ -35,6 +38,7 @@ pub(super) fn set(call: &mut Call<'_>, key: Span, value: Span, cas: u32) -> Answ
     }
 }
 
+/// Opens a queue, or makes it; whoever did so last is told of items.
 pub(super) fn register_queue(call: &mut Call<'_>, name: Span, out: u32) -> Answer {
     call.check(out, 4)?;
     let (memory, state) = call.split();
@@ -44,10 +48,13 @@ pub(super) fn register_queue(call: &mut Call<'_>, name: Span, out: u32) -> Answe
         plugin
             .space
             .register_queue(slice(memory, name)?, notifier, &plugin.config.limits);
-    if registered.is_err() {
+    // No refusal of this function is survived by the Rust SDK: what there is no room for gets an
+    // id nobody has, with which nothing can be done.
+    let id = registered.unwrap_or_else(|_| {
         state.notice(Notice::StorageFull, "a queue");
-    }
-    Ok(call.write_u32(out, registered?)?)
+        NOWHERE
+    });
+    Ok(call.write_u32(out, id)?)
 }
 
 pub(super) fn resolve_queue(call: &mut Call<'_>, vm_id: Span, name: Span, out: u32) -> Answer {

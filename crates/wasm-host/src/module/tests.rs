@@ -1,5 +1,6 @@
 use super::*;
 use crate::host::{Host, HostSettings};
+use crate::reference::covers;
 use crate::testing::{Guest, host};
 
 const MEMORY: &str = r#"(memory (export "memory") 1)"#;
@@ -88,6 +89,7 @@ fn an_import_of_another_type_is_explained() {
 
 #[test]
 fn a_callback_of_another_type_is_explained() {
+    covers!("proxy_on_request_headers");
     let callback =
         r#"(func (export "proxy_on_request_headers") (param i32) (result i32) (i32.const 0))"#;
     assert_eq!(
@@ -109,6 +111,12 @@ fn every_host_function_can_be_imported_by_any_version() {
 
 #[test]
 fn old_imports_without_a_result_are_accepted() {
+    covers!(
+        "proxy_clear_route_cache",
+        "proxy_continue_request",
+        "proxy_continue_response",
+        "proxy_done"
+    );
     let imports = r#"
         (import "env" "proxy_continue_request" (func))
         (import "env" "proxy_continue_response" (func))
@@ -119,6 +127,7 @@ fn old_imports_without_a_result_are_accepted() {
 
 #[test]
 fn wasi_is_there_under_both_names_and_rarer_functions_are_stubs() {
+    covers!("fd_write", "proc_exit");
     let imports = r#"
         (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
@@ -198,6 +207,7 @@ fn proposals_that_filters_do_not_need_are_off() {
 
 #[test]
 fn a_module_tells_what_it_is() {
+    covers!("proxy_on_vm_start", "proxy_on_log");
     let guest = Guest::new()
         .announces("proxy_on_log", 0)
         .announces("proxy_on_vm_start", 1);

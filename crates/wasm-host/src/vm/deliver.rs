@@ -104,7 +104,12 @@ fn hand_over(
                 number(body.len()),
                 number(trailers.len()),
             );
-            calls.status = (0, String::new());
+            // No header at all stands for a response that broke off; Envoy's BROKEN_CONNECTION.
+            calls.status = if sizes.0 == 0 {
+                (11, "reset".to_owned())
+            } else {
+                (0, String::new())
+            };
             calls.received = Received {
                 headers: Some(headers),
                 trailers: Some(trailers),
@@ -121,6 +126,7 @@ fn hand_over(
         }
         CalloutEvent::GrpcMessage(message) => {
             let n = number(message.len());
+            calls.status = (0, String::new());
             calls.received.body = Some(message);
             (&exports.grpc_receive, n)
         }

@@ -5,4 +5,5 @@ mod callouts;
 mod connections;
 mod containment;
 mod crossings;
+mod hostile;
 mod lifecycle;

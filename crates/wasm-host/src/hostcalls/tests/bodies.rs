@@ -1,4 +1,5 @@
 use super::said;
+use crate::reference::covers;
 use crate::testing::{Exchange, Guest, OUT, limited};
 use crate::{Limits, Notice, Outcome, Pause};
 
@@ -74,6 +75,7 @@ fn every_splice_is_done() {
 
 #[test]
 fn size_and_end_of_stream_are_told() {
+    covers!("proxy_get_buffer_status");
     let code = "(call $say (local.get 1)) (call $say (local.get 2))
         (call $say (call $proxy_get_buffer_status (i32.const 0) (i32.const 0) (i32.const 4)))
         (call $say (i32.load (i32.const 0))) (call $say (i32.load (i32.const 4)))";
@@ -82,6 +84,7 @@ fn size_and_end_of_stream_are_told() {
 
 #[test]
 fn a_body_that_is_not_there_has_no_bytes_and_takes_none() {
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let code = read(0, 9) + &write(&mut guest, 0, 0, "x");
     let (vm, recorder) = guest.on("proxy_on_request_headers", &code, 0).start();
@@ -94,6 +97,7 @@ fn a_body_that_is_not_there_has_no_bytes_and_takes_none() {
 
 #[test]
 fn other_buffers_are_found_only_where_they_are() {
+    covers!("proxy_get_buffer_bytes", "proxy_get_buffer_status");
     let code = |buffer: i32| {
         format!(
             "(call $say (call $proxy_get_buffer_bytes (i32.const {buffer}) (i32.const 0) (i32.const 9) {OUT}))
@@ -109,6 +113,7 @@ fn other_buffers_are_found_only_where_they_are() {
 
 #[test]
 fn too_large_a_write_is_an_error_rather_than_a_body_left_as_it_was() {
+    covers!("proxy_on_request_body");
     let mut guest = Guest::new();
     let code = write(&mut guest, 0, -1, "12345678");
     let guest = guest.on("proxy_on_request_body", &code, 0);
@@ -126,6 +131,7 @@ fn too_large_a_write_is_an_error_rather_than_a_body_left_as_it_was() {
 
 #[test]
 fn pausing_in_a_body_callback_buffers() {
+    covers!("proxy_on_response_body");
     for (value, pause) in [(1, Pause::Buffer), (2, Pause::Stop), (3, Pause::Discard)] {
         let (vm, _) = Guest::new().on("proxy_on_response_body", "", value).start();
         let mut exchange = Exchange {
@@ -142,6 +148,7 @@ fn pausing_in_a_body_callback_buffers() {
 
 #[test]
 fn a_large_body_passes_through_guest_memory_whole() {
+    covers!("proxy_get_buffer_bytes", "proxy_set_buffer_bytes");
     let code = format!(
         "(call $say (call $proxy_get_buffer_bytes (i32.const 0) (i32.const 0) (i32.const -1) {OUT}))
          (call $say (call $proxy_set_buffer_bytes (i32.const 0) (i32.const 0) (i32.const -1)

@@ -1,5 +1,6 @@
 //! Foreign functions, as guests call them.
 
+use crate::reference::covers;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ fn a_name_nobody_knows_is_not_found() {
 
 #[test]
 fn the_proxys_own_functions_come_first() {
+    covers!("proxy_on_tick", "compress");
     let mut guest = Guest::new();
     let body = [
         call(&mut guest, "reverse", b"abc"),
@@ -93,6 +95,7 @@ impl PluginHost for PluginHostWithFunctions {
 
 #[test]
 fn results_that_are_not_wanted_are_not_given() {
+    covers!("proxy_call_foreign_function", "compress");
     let mut guest = Guest::new();
     let (name, args) = (guest.text("compress"), guest.text("a"));
     let body = format!(
@@ -108,6 +111,7 @@ fn results_that_are_not_wanted_are_not_given() {
 
 #[test]
 fn what_was_compressed_is_uncompressed_to_the_same() {
+    covers!("proxy_call_foreign_function", "compress", "uncompress");
     let mut guest = Guest::new();
     let (compress, uncompress) = (guest.text("compress"), guest.text("uncompress"));
     let text = guest.text("hello hello hello hello");
@@ -127,6 +131,7 @@ fn what_was_compressed_is_uncompressed_to_the_same() {
 
 #[test]
 fn what_is_not_compressed_or_expands_too_much_is_refused() {
+    covers!("proxy_call_foreign_function", "compress", "uncompress");
     let mut guest = Guest::new();
     let (compress, uncompress) = (guest.text("compress"), guest.text("uncompress"));
     let nothing = call(&mut guest, "uncompress", b"not zlib");
@@ -143,6 +148,7 @@ fn what_is_not_compressed_or_expands_too_much_is_refused() {
 
 #[test]
 fn arguments_and_results_are_bounded() {
+    covers!("compress");
     let limits = Limits {
         foreign_bytes: 4,
         ..Limits::default()
@@ -158,6 +164,7 @@ fn arguments_and_results_are_bounded() {
 
 #[test]
 fn the_route_is_chosen_anew_by_name_too() {
+    covers!("clear_route_cache");
     let mut guest = Guest::new();
     let body = call(&mut guest, "clear_route_cache", b"");
     let (lines, exchange, _) = run(guest, &body, PluginConfig::default());
@@ -166,6 +173,7 @@ fn the_route_is_chosen_anew_by_name_too() {
 
 #[test]
 fn state_of_the_proxy_is_set_by_name() {
+    covers!("set_envoy_filter_state");
     let mut guest = Guest::new();
     let known = b"\x0a\x17envoy.tcp_proxy.cluster\x12\x01c\x18\x01";
     let body = call(&mut guest, "set_envoy_filter_state", known)
@@ -181,6 +189,11 @@ fn state_of_the_proxy_is_set_by_name() {
 
 #[test]
 fn a_property_declared_read_only_is_set_once() {
+    covers!(
+        "proxy_get_property",
+        "proxy_set_property",
+        "declare_property"
+    );
     let mut guest = Guest::new();
     let declare = call(&mut guest, "declare_property", b"\x0a\x04once\x10\x01");
     let again = call(&mut guest, "declare_property", b"\x0a\x04once");
@@ -199,6 +212,7 @@ fn a_property_declared_read_only_is_set_once() {
 
 #[test]
 fn declarations_are_bounded() {
+    covers!("declare_property");
     let limits = Limits {
         property_bytes: 60,
         ..Limits::default()
@@ -253,6 +267,7 @@ fn with_expressions() -> PluginConfig {
 
 #[test]
 fn expressions_are_made_evaluated_and_given_back() {
+    covers!("expr_create", "expr_delete", "expr_evaluate");
     let mut guest = Guest::new();
     let token = |n: u32| n.to_le_bytes();
     let body = [
@@ -281,6 +296,7 @@ fn expressions_are_made_evaluated_and_given_back() {
 
 #[test]
 fn without_an_evaluator_there_are_no_expressions() {
+    covers!("expr_create", "expr_delete", "expr_evaluate");
     let mut guest = Guest::new();
     let body = call(&mut guest, "expr_create", b"a")
         + &call(&mut guest, "expr_evaluate", &[0; 4])
@@ -290,6 +306,12 @@ fn without_an_evaluator_there_are_no_expressions() {
 
 #[test]
 fn expressions_see_properties_with_their_types() {
+    covers!(
+        "proxy_on_response_headers",
+        "proxy_set_property",
+        "expr_create",
+        "expr_evaluate"
+    );
     use std::cell::RefCell;
 
     #[derive(Debug)]
@@ -361,6 +383,7 @@ fn expressions_see_properties_with_their_types() {
 #[cfg(feature = "crypto")]
 #[test]
 fn signatures_are_verified_and_made_by_name() {
+    covers!("sign", "verify_signature");
     let mut guest = Guest::new();
     let body = call(&mut guest, "verify_signature", b"\x12\x01k")
         + SHOW

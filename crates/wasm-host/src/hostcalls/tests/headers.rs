@@ -1,5 +1,6 @@
 use super::said;
 use crate::pairs;
+use crate::reference::covers;
 use crate::testing::{Exchange, Guest, OUT, limited, lines_of};
 use crate::{HeaderMap as _, Headers, Limits, Map, Notice, Outcome, Refused, StreamHost};
 
@@ -32,6 +33,7 @@ fn run(guest: Guest, body: &str, mut exchange: Exchange) -> (Exchange, String, V
 
 #[test]
 fn values_are_found_whatever_the_case_and_absence_is_not_found() {
+    covers!("proxy_get_header_map_value");
     let mut guest = Guest::new();
     let body = [
         get(&mut guest, 0, ":path"),
@@ -49,6 +51,7 @@ fn values_are_found_whatever_the_case_and_absence_is_not_found() {
 
 #[test]
 fn the_first_abi_does_not_tell_absence_from_emptiness() {
+    covers!("proxy_get_header_map_value");
     let mut guest = Guest::abi("proxy_abi_version_0_1_0");
     let body = get(&mut guest, 0, "x-absent");
     assert_eq!(run(guest, &body, Exchange::get("/")).1, "0 ");
@@ -56,6 +59,8 @@ fn the_first_abi_does_not_tell_absence_from_emptiness() {
 
 #[test]
 fn a_map_that_is_not_there_reads_as_empty_and_ignores_writes() {
+    covers!("proxy_remove_header_map_value");
+    covers!("proxy_get_header_map_pairs");
     let mut guest = Guest::new();
     let mut body = String::new();
     for map in 1..8 {
@@ -74,6 +79,12 @@ fn a_map_that_is_not_there_reads_as_empty_and_ignores_writes() {
 
 #[test]
 fn maps_beyond_the_eight_are_bad_arguments() {
+    covers!("proxy_remove_header_map_value");
+    covers!(
+        "proxy_get_header_map_pairs",
+        "proxy_get_header_map_size",
+        "proxy_set_header_map_pairs"
+    );
     let mut guest = Guest::new();
     let body = [
         get(&mut guest, 8, "a"),
@@ -92,6 +103,7 @@ fn maps_beyond_the_eight_are_bad_arguments() {
 
 #[test]
 fn setting_adding_and_removing_reach_the_proxy_in_lower_case() {
+    covers!("proxy_remove_header_map_value");
     let mut guest = Guest::new();
     let body = [
         write(&mut guest, SET, 0, b"X-New", b"1"),
@@ -138,6 +150,11 @@ fn what_no_header_can_carry_is_refused_and_told_though_the_guest_hears_ok() {
 
 #[test]
 fn all_pairs_come_in_order_and_their_size_is_told() {
+    covers!(
+        "proxy_get_header_map_pairs",
+        "proxy_get_header_map_size",
+        "proxy_log"
+    );
     let mut guest = Guest::new();
     guest.text("");
     let body = format!(
@@ -163,6 +180,7 @@ fn all_pairs_come_in_order_and_their_size_is_told() {
 
 #[test]
 fn a_whole_map_is_replaced_at_once() {
+    covers!("proxy_set_header_map_pairs");
     let mut guest = Guest::new();
     let mut serialised = Vec::new();
     let new: [(&[u8], &[u8]); 4] = [
@@ -189,6 +207,7 @@ fn a_whole_map_is_replaced_at_once() {
 
 #[test]
 fn a_malformed_or_oversized_map_changes_nothing() {
+    covers!("proxy_set_header_map_pairs");
     let mut guest = Guest::new();
     let truncated = guest.bytes(b"\x01\0\0\0\x01");
     let many = guest.bytes(b"\x01\x04\0\0");
@@ -205,6 +224,7 @@ fn a_malformed_or_oversized_map_changes_nothing() {
 
 #[test]
 fn header_bytes_are_bounded_per_callback() {
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let body = write(&mut guest, ADD, 0, b"a", b"123456789").repeat(3);
     let guest = guest.on("proxy_on_request_headers", &body, 0);
@@ -222,6 +242,8 @@ fn header_bytes_are_bounded_per_callback() {
 
 #[test]
 fn request_headers_stay_readable_in_the_response_phase() {
+    covers!("proxy_get_header_map_value");
+    covers!("proxy_on_response_headers");
     let mut guest = Guest::new();
     let body = get(&mut guest, 0, ":path") + &get(&mut guest, 2, ":status");
     let (vm, recorder) = guest.on("proxy_on_response_headers", &body, 0).start();
@@ -262,6 +284,8 @@ impl crate::HeaderMap for Sent {
 
 #[test]
 fn what_the_proxy_refuses_is_told_with_its_reason() {
+    covers!("proxy_remove_header_map_value");
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let body = write(&mut guest, SET, 0, b"a", b"1") + &remove(&mut guest, 0, ":path");
     let (vm, recorder) = guest.on("proxy_on_request_headers", &body, 0).start();
@@ -278,6 +302,8 @@ fn what_the_proxy_refuses_is_told_with_its_reason() {
 
 #[test]
 fn the_root_context_has_no_headers() {
+    covers!("proxy_get_header_map_value");
+    covers!("proxy_on_tick");
     let mut guest = Guest::new();
     let body = get(&mut guest, 0, ":path") + &write(&mut guest, SET, 0, b"a", b"1");
     let (vm, recorder) = guest.on("proxy_on_tick", &body, 0).start();
@@ -287,6 +313,7 @@ fn the_root_context_has_no_headers() {
 
 #[test]
 fn time_is_told_in_nanoseconds() {
+    covers!("proxy_get_current_time_nanoseconds");
     let body = "(call $say (call $proxy_get_current_time_nanoseconds (i32.const 0)))
         ;; After 2020 and before 2200.
         (call $say (i64.gt_u (i64.load (i32.const 0)) (i64.const 1577836800000000000)))

@@ -1,3 +1,4 @@
+use crate::reference::covers;
 use std::fmt::Write as _;
 
 use super::said;
@@ -50,6 +51,18 @@ fn no_arguments_stop_the_guest_or_the_host() {
 
 #[test]
 fn spans_beyond_memory_are_told_whichever_parameter_they_are_in() {
+    covers!(
+        "proxy_define_metric",
+        "proxy_get_header_map_value",
+        "proxy_get_property",
+        "proxy_log",
+        "proxy_replace_header_map_value",
+        "proxy_send_local_response",
+        "proxy_set_buffer_bytes",
+        "proxy_set_header_map_pairs",
+        "proxy_set_property",
+        "proxy_set_shared_data"
+    );
     let mut guest = Guest::new();
     let good = guest.text("a");
     let past = [
@@ -93,6 +106,14 @@ fn spans_beyond_memory_are_told_whichever_parameter_they_are_in() {
 
 #[test]
 fn a_bad_pointer_has_no_effect() {
+    covers!(
+        "proxy_on_request_headers",
+        "proxy_add_header_map_value",
+        "proxy_dequeue_shared_queue",
+        "proxy_enqueue_shared_queue",
+        "proxy_register_shared_queue",
+        "proxy_send_local_response"
+    );
     let mut guest = Guest::new();
     let (name, item, key) = (
         guest.text("pointer-queue"),
@@ -122,6 +143,7 @@ fn a_bad_pointer_has_no_effect() {
 
 #[test]
 fn results_may_lie_in_the_last_bytes_of_memory() {
+    covers!("proxy_get_header_map_value");
     let mut guest = Guest::new();
     let key = guest.text(":path");
     let call = |out: u32, len: u32| {

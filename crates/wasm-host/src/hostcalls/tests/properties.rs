@@ -1,4 +1,5 @@
 use super::said;
+use crate::reference::covers;
 use crate::testing::{Exchange, Guest, OUT, limited};
 use crate::{Limits, Notice, PluginConfig};
 
@@ -100,6 +101,7 @@ fn a_path_may_end_with_its_separator() {
 
 #[test]
 fn the_plugins_names_are_known_when_sdks_choose_a_class_by_them() {
+    covers!("proxy_on_context_create");
     let mut guest = Guest::new();
     let body = get(&mut guest, "plugin_root_id");
     let guest = guest.on("proxy_on_context_create", &body, 0);
@@ -112,6 +114,7 @@ fn the_plugins_names_are_known_when_sdks_choose_a_class_by_them() {
 
 #[test]
 fn what_a_guest_sets_it_reads_back_on_the_same_stream_only() {
+    covers!("proxy_on_request_headers", "proxy_on_response_headers");
     let mut guest = Guest::new();
     let request = set(&mut guest, "my.state", "one") + &set(&mut guest, "request.path", "/forged");
     let response = get(&mut guest, "my.state") + &get(&mut guest, "request.path");
@@ -135,6 +138,7 @@ fn what_a_guest_sets_it_reads_back_on_the_same_stream_only() {
 
 #[test]
 fn the_root_context_keeps_properties_for_the_plugin() {
+    covers!("proxy_on_configure", "proxy_on_request_headers");
     let mut guest = Guest::new();
     let (write, read) = (
         set(&mut guest, "shared.thing", "kept"),
@@ -150,6 +154,7 @@ fn the_root_context_keeps_properties_for_the_plugin() {
 
 #[test]
 fn properties_of_a_guest_are_bounded() {
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let body = set(&mut guest, "big", "0123456789") + &get(&mut guest, "big");
     let guest = guest.on("proxy_on_request_headers", &body, 0);

@@ -1,3 +1,4 @@
+use crate::reference::covers;
 use std::rc::Rc;
 
 use super::said;
@@ -20,6 +21,12 @@ fn vm_id(id: &str) -> PluginConfig {
 
 #[test]
 fn data_written_by_one_vm_is_read_by_another_with_its_version() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_request_headers",
+        "proxy_get_shared_data",
+        "proxy_set_shared_data"
+    );
     let mut guest = Guest::new();
     let (key, value) = (guest.text("key"), guest.text("value"));
     let set = |cas: &str| format!("(call $say (call $proxy_set_shared_data {key} {value} {cas}))");
@@ -50,6 +57,7 @@ fn data_written_by_one_vm_is_read_by_another_with_its_version() {
 
 #[test]
 fn full_shared_data_answers_as_if_another_write_came_first() {
+    covers!("proxy_set_shared_data");
     let mut guest = Guest::new();
     let (key, value) = (guest.text("key"), guest.text("0123456789"));
     let body = format!("(call $say (call $proxy_set_shared_data {key} {value} (i32.const 0)))");
@@ -71,6 +79,14 @@ fn full_shared_data_answers_as_if_another_write_came_first() {
 
 #[test]
 fn items_pass_through_a_queue_and_its_owner_is_told() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_queue_ready",
+        "proxy_dequeue_shared_queue",
+        "proxy_enqueue_shared_queue",
+        "proxy_register_shared_queue",
+        "proxy_resolve_shared_queue"
+    );
     let mut guest = Guest::new();
     let (name, other, item) = (guest.text("queue"), guest.text("other"), guest.text("item"));
     let (vm, nobody) = (guest.text("queue-vm"), guest.text("nobody"));
@@ -101,6 +117,7 @@ fn items_pass_through_a_queue_and_its_owner_is_told() {
 
 #[test]
 fn a_full_queue_is_told_and_survived() {
+    covers!("proxy_enqueue_shared_queue", "proxy_register_shared_queue");
     let mut guest = Guest::new();
     let (name, item) = (guest.text("full"), guest.text("item"));
     let body = format!(
@@ -135,6 +152,11 @@ fn count(function: &str, at: i32, value: i64) -> String {
 
 #[test]
 fn metrics_follow_the_rules_of_their_kind() {
+    covers!(
+        "proxy_get_metric",
+        "proxy_increment_metric",
+        "proxy_record_metric"
+    );
     let mut guest = Guest::new();
     let (add, record) = ("proxy_increment_metric", "proxy_record_metric");
     let get = |at: i32| {
@@ -193,6 +215,11 @@ fn defining_a_metric_again_finds_it() {
 
 #[test]
 fn metrics_over_the_limit_go_nowhere_and_cost_nothing() {
+    covers!(
+        "proxy_get_metric",
+        "proxy_increment_metric",
+        "proxy_record_metric"
+    );
     let mut guest = Guest::new();
     let long = "n".repeat(300);
     let body = [
@@ -214,4 +241,48 @@ fn metrics_over_the_limit_go_nowhere_and_cost_nothing() {
     assert_eq!(lines, "0 0 0 0 0 0");
     assert_eq!(recorder.metrics.borrow().len(), 1);
     assert_eq!(*recorder.notices.borrow(), [Notice::MetricRefused; 2]);
+}
+
+#[test]
+fn a_queue_too_many_gets_an_id_with_which_nothing_can_be_done() {
+    covers!(
+        "proxy_register_shared_queue",
+        "proxy_enqueue_shared_queue",
+        "proxy_dequeue_shared_queue"
+    );
+    let mut guest = Guest::new();
+    let (one, two, item) = (guest.text("one"), guest.text("two"), guest.text("item"));
+    let id = "(i32.load (i32.const 200))";
+    let body = format!(
+        "(call $say (call $proxy_register_shared_queue {one} (i32.const 200)))
+         (call $say (call $proxy_enqueue_shared_queue {id} {item}))
+         (call $say (call $proxy_register_shared_queue {two} (i32.const 200)))
+         (call $say (call $proxy_enqueue_shared_queue {id} {item}))
+         (call $say (call $proxy_dequeue_shared_queue {id} {OUT}))"
+    );
+    let limits = Limits {
+        queues: 1,
+        ..Limits::default()
+    };
+    let config = PluginConfig {
+        vm_id: "queues".to_owned(),
+        ..limited(limits)
+    };
+    let (lines, recorder) = ticked(guest, &body, config);
+    assert_eq!(lines, "0 0 0 1 1");
+    assert_eq!(*recorder.notices.borrow(), [Notice::StorageFull]);
+}
+
+#[test]
+fn every_item_is_told() {
+    covers!("proxy_enqueue_shared_queue", "proxy_on_queue_ready");
+    let mut guest = Guest::new();
+    let (name, item) = (guest.text("each"), guest.text("item"));
+    let body = format!(
+        "(drop (call $proxy_register_shared_queue {name} (i32.const 200)))
+         (drop (call $proxy_enqueue_shared_queue (i32.load (i32.const 200)) {item}))
+         (drop (call $proxy_enqueue_shared_queue (i32.load (i32.const 200)) {item}))"
+    );
+    let (_, recorder) = ticked(guest, &body, vm_id("each-item"));
+    assert_eq!(recorder.notified.lock().len(), 2);
 }

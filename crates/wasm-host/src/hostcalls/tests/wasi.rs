@@ -1,6 +1,7 @@
 use super::said;
 use crate::LogLevel;
 use crate::PluginConfig;
+use crate::reference::covers;
 use crate::testing::{Guest, Recorder};
 
 /// Runs code in `proxy_on_tick` of a guest that imports these functions.
@@ -28,6 +29,7 @@ fn errno(call: &str) -> String {
 
 #[test]
 fn standard_output_and_error_become_log_lines() {
+    covers!("fd_write");
     let recorder = run(
         &["fd_write"],
         |guest| {
@@ -73,6 +75,7 @@ fn standard_output_and_error_become_log_lines() {
 
 #[test]
 fn bad_parts_are_faults_and_written_nowhere() {
+    covers!("fd_write");
     let recorder = run(
         &["fd_write"],
         |_| {
@@ -100,6 +103,13 @@ fn bad_parts_are_faults_and_written_nowhere() {
 
 #[test]
 fn the_environment_is_the_configured_one_and_there_are_no_arguments() {
+    covers!(
+        "proxy_log",
+        "args_get",
+        "args_sizes_get",
+        "environ_get",
+        "environ_sizes_get"
+    );
     let environment = vec![
         ("A".to_owned(), "1".to_owned()),
         ("LONG".to_owned(), "two words".to_owned()),
@@ -135,6 +145,7 @@ fn the_environment_is_the_configured_one_and_there_are_no_arguments() {
 
 #[test]
 fn clocks_and_randomness_are_real() {
+    covers!("clock_res_get", "clock_time_get", "random_get");
     let recorder = run(
         &["clock_time_get", "clock_res_get", "random_get"],
         |_| {
@@ -156,6 +167,16 @@ fn clocks_and_randomness_are_real() {
 
 #[test]
 fn there_are_no_files() {
+    covers!(
+        "fd_close",
+        "fd_fdstat_get",
+        "fd_filestat_get",
+        "fd_prestat_dir_name",
+        "fd_prestat_get",
+        "fd_read",
+        "fd_seek",
+        "path_open"
+    );
     let recorder = run(
         &[
             "fd_prestat_get",
@@ -165,6 +186,7 @@ fn there_are_no_files() {
             "fd_close",
             "fd_seek",
             "fd_fdstat_get",
+            "fd_filestat_get",
         ],
         |_| {
             [
@@ -177,17 +199,22 @@ fn there_are_no_files() {
                 "(call $fd_seek (i32.const 1) (i64.const 0) (i32.const 0) (i32.const 400))",
                 "(call $fd_fdstat_get (i32.const 0) (i32.const 400))",
                 "(call $fd_fdstat_get (i32.const 1) (i32.const 400))",
+                "(call $fd_filestat_get (i32.const 1) (i32.const 400))",
             ]
             .map(errno)
             .concat()
         },
         PluginConfig::default(),
     );
-    assert_eq!(said(&recorder.lines()), "0 8 5 2 4 4 5 2 0 0 7 0 0 8 0 0");
+    assert_eq!(
+        said(&recorder.lines()),
+        "0 8 5 2 4 4 5 2 0 0 7 0 0 8 0 0 0 8"
+    );
 }
 
 #[test]
 fn the_go_runtime_gets_the_answers_it_needs() {
+    covers!("fd_fdstat_set_flags", "poll_oneoff", "sched_yield");
     let recorder = run(
         &["poll_oneoff", "sched_yield", "fd_fdstat_set_flags"],
         |_| {

@@ -1,5 +1,6 @@
 //! What a guest's decision means for the stream.
 
+use crate::reference::covers;
 use std::fmt::Write as _;
 
 use crate::testing::{Exchange, Guest, Recorder, limited};
@@ -51,6 +52,7 @@ fn local(outcome: Outcome) -> LocalResponse {
 
 #[test]
 fn the_values_callbacks_return_decide() {
+    covers!("proxy_on_request_headers");
     for (value, expected) in [
         (0, None),
         (1, Some(Pause::Stop)),
@@ -68,6 +70,7 @@ fn the_values_callbacks_return_decide() {
 
 #[test]
 fn bodies_may_flow_while_headers_wait_if_the_plugin_is_configured_so() {
+    covers!("proxy_on_request_headers");
     let guest = Guest::new().on("proxy_on_request_headers", "", 1);
     let (vm, _) = guest.start_with(PluginConfig {
         body_while_headers_wait: true,
@@ -84,6 +87,7 @@ fn bodies_may_flow_while_headers_wait_if_the_plugin_is_configured_so() {
 
 #[test]
 fn an_answer_overrides_what_the_callback_returns_and_the_first_one_counts() {
+    covers!("proxy_on_request_headers");
     for returned in [0, 1] {
         let mut guest = Guest::new();
         let first = answer(&mut guest, 403, "no", &[("X-Why", "because")], 7);
@@ -106,6 +110,7 @@ fn an_answer_overrides_what_the_callback_returns_and_the_first_one_counts() {
 
 #[test]
 fn an_answer_without_a_body_has_no_content_type() {
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let body = answer(&mut guest, 204, "", &[], -1);
     let response = local(request(&guest.on("proxy_on_request_headers", &body, 1)).0);
@@ -115,6 +120,7 @@ fn an_answer_without_a_body_has_no_content_type() {
 
 #[test]
 fn an_answer_cannot_smuggle_another_one() {
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let headers = [
         ("content-length", "0"),
@@ -135,6 +141,7 @@ fn an_answer_cannot_smuggle_another_one() {
 
 #[test]
 fn an_answer_no_response_can_be_becomes_a_500_and_never_lets_the_request_through() {
+    covers!("proxy_on_request_headers");
     for status in [0, 99, 101, 600, 65_736, -1] {
         let mut guest = Guest::new();
         let body = answer(&mut guest, status, "x", &[], -1);
@@ -147,6 +154,7 @@ fn an_answer_no_response_can_be_becomes_a_500_and_never_lets_the_request_through
 
 #[test]
 fn the_body_of_an_answer_is_bounded() {
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let body = answer(&mut guest, 403, "too long", &[], -1);
     let guest = guest.on("proxy_on_request_headers", &body, 0);
@@ -163,6 +171,7 @@ fn the_body_of_an_answer_is_bounded() {
 
 #[test]
 fn responses_can_be_replaced_too() {
+    covers!("proxy_on_response_headers");
     let mut guest = Guest::new();
     let body = answer(&mut guest, 502, "replaced", &[], -1);
     let (vm, _) = guest.on("proxy_on_response_headers", &body, 0).start();
@@ -174,6 +183,11 @@ fn responses_can_be_replaced_too() {
 
 #[test]
 fn resuming_in_the_callback_that_stops_goes_on() {
+    covers!(
+        "proxy_on_request_headers",
+        "proxy_continue_request",
+        "proxy_continue_stream"
+    );
     let resume = "(call $say (call $proxy_continue_stream (i32.const 0)))";
     let (outcome, _) = request(&Guest::new().on("proxy_on_request_headers", resume, 1));
     assert!(matches!(outcome, Outcome::Continue), "{outcome:?}");
@@ -185,6 +199,7 @@ fn resuming_in_the_callback_that_stops_goes_on() {
 
 #[test]
 fn resuming_the_other_direction_is_pending() {
+    covers!("proxy_on_response_headers", "proxy_continue_stream");
     let resume = "(call $say (call $proxy_continue_stream (i32.const 0)))";
     let (vm, _) = Guest::new()
         .on("proxy_on_response_headers", resume, 0)
@@ -200,6 +215,7 @@ fn resuming_the_other_direction_is_pending() {
 
 #[test]
 fn closing_resets() {
+    covers!("proxy_on_request_headers", "proxy_close_stream");
     for kind in [0, 1] {
         let close = format!("(call $say (call $proxy_close_stream (i32.const {kind})))");
         let (outcome, _) = request(&Guest::new().on("proxy_on_request_headers", &close, 0));
@@ -209,6 +225,11 @@ fn closing_resets() {
 
 #[test]
 fn kinds_of_streams_are_checked_as_sdks_expect() {
+    covers!(
+        "proxy_on_request_headers",
+        "proxy_close_stream",
+        "proxy_continue_stream"
+    );
     let mut body = String::new();
     for function in ["proxy_continue_stream", "proxy_close_stream"] {
         for kind in [2, 3, 4, -1] {
@@ -222,6 +243,12 @@ fn kinds_of_streams_are_checked_as_sdks_expect() {
 
 #[test]
 fn a_timer_acts_on_a_stream_by_choosing_its_context() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_request_headers",
+        "proxy_continue_stream",
+        "proxy_set_effective_context"
+    );
     let mut guest = Guest::new();
     let answer = answer(&mut guest, 503, "late", &[], -1);
     let choose =
@@ -262,6 +289,11 @@ fn a_timer_acts_on_a_stream_by_choosing_its_context() {
 
 #[test]
 fn contexts_of_streams_that_are_gone_or_unknown_cannot_be_chosen() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_request_headers",
+        "proxy_set_effective_context"
+    );
     let choose = "(call $say (call $proxy_set_effective_context (i32.const 2)))";
     let guest = Guest::new()
         .on("proxy_on_request_headers", "", 0)
@@ -278,6 +310,7 @@ fn contexts_of_streams_that_are_gone_or_unknown_cannot_be_chosen() {
 
 #[test]
 fn nothing_can_be_done_to_a_stream_that_has_ended() {
+    covers!("proxy_on_log", "proxy_replace_header_map_value");
     let mut guest = Guest::new();
     let (key, value) = (guest.text("x-late"), guest.text("1"));
     let answer = answer(&mut guest, 403, "no", &[], -1);
@@ -296,6 +329,7 @@ fn nothing_can_be_done_to_a_stream_that_has_ended() {
 
 #[test]
 fn an_answer_from_the_root_context_is_told_and_ignored() {
+    covers!("proxy_on_tick");
     let mut guest = Guest::new();
     let body = answer(&mut guest, 403, "no", &[], -1);
     let (vm, recorder) = guest.on("proxy_on_tick", &body, 0).start();

@@ -1,5 +1,6 @@
 //! Calls a guest makes, and what it hears of them.
 
+use crate::reference::covers;
 use crate::testing::{Exchange, Guest, OUT, limited};
 use crate::{
     CallRefused, CalloutEvent, Headers, Limits, Notice, Outcome, Pause, Pending, PluginConfig,
@@ -66,6 +67,8 @@ fn on_response(guest: &mut Guest, context: i32) -> String {
 
 #[test]
 fn a_paused_request_goes_on_when_its_callout_is_answered() {
+    covers!("proxy_http_call");
+    covers!("proxy_on_request_headers", "proxy_on_http_call_response");
     let mut guest = Guest::new();
     let (call, reply) = (http_call(&mut guest, &REQUEST), on_response(&mut guest, 2));
     let guest =
@@ -101,6 +104,8 @@ fn a_paused_request_goes_on_when_its_callout_is_answered() {
 
 #[test]
 fn a_callout_outside_streams_belongs_to_the_plugin() {
+    covers!("proxy_http_call");
+    covers!("proxy_on_configure", "proxy_on_http_call_response");
     let mut guest = Guest::new();
     let (call, reply) = (http_call(&mut guest, &REQUEST), on_response(&mut guest, 1));
     let guest =
@@ -120,6 +125,8 @@ fn a_callout_outside_streams_belongs_to_the_plugin() {
 
 #[test]
 fn incomplete_requests_are_refused_before_they_are_made() {
+    covers!("proxy_http_call");
+    covers!("proxy_on_tick");
     for missing in 0..3 {
         let mut guest = Guest::new();
         let mut headers = REQUEST.to_vec();
@@ -151,6 +158,8 @@ fn incomplete_requests_are_refused_before_they_are_made() {
 
 #[test]
 fn refusals_are_told_with_statuses_that_sdks_survive() {
+    covers!("proxy_http_call", "proxy_grpc_stream", "proxy_grpc_call");
+    covers!("proxy_on_tick");
     for (refused, http, grpc) in [
         (CallRefused::Unsupported, ":", ":"),
         (CallRefused::UnknownUpstream, "2", "4"),
@@ -170,6 +179,8 @@ fn refusals_are_told_with_statuses_that_sdks_survive() {
 
 #[test]
 fn callouts_in_flight_are_limited_and_called_off_with_their_stream() {
+    covers!("proxy_http_call");
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let call = http_call(&mut guest, &REQUEST);
     let guest = guest.on("proxy_on_request_headers", &call.repeat(4), 0);
@@ -196,6 +207,8 @@ fn callouts_in_flight_are_limited_and_called_off_with_their_stream() {
 
 #[test]
 fn a_trap_calls_everything_off() {
+    covers!("proxy_http_call");
+    covers!("proxy_on_tick");
     let mut guest = Guest::new();
     let call = http_call(&mut guest, &REQUEST) + "unreachable";
     let (vm, recorder) = guest.on("proxy_on_tick", &call, 0).start();
@@ -206,6 +219,8 @@ fn a_trap_calls_everything_off() {
 
 #[test]
 fn a_bad_place_for_the_id_starts_nothing() {
+    covers!("proxy_http_call");
+    covers!("proxy_on_tick");
     let mut guest = Guest::new();
     let call = http_call(&mut guest, &REQUEST).replace("(i32.const 200)", "(i32.const -2)");
     let (vm, recorder) = guest.on("proxy_on_tick", &call, 0).start();
@@ -221,6 +236,12 @@ fn a_bad_place_for_the_id_starts_nothing() {
 
 #[test]
 fn a_unary_call_ends_with_its_response_or_its_failure() {
+    covers!("proxy_grpc_call");
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_grpc_receive",
+        "proxy_on_grpc_close"
+    );
     let mut guest = Guest::new();
     let call = grpc_call(&mut guest, false);
     let guest = guest
@@ -260,6 +281,18 @@ fn a_unary_call_ends_with_its_response_or_its_failure() {
 
 #[test]
 fn a_grpc_stream_is_sent_to_received_from_and_closed() {
+    covers!("proxy_grpc_stream");
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_grpc_receive_initial_metadata",
+        "proxy_on_grpc_receive",
+        "proxy_on_grpc_trailing_metadata",
+        "proxy_on_grpc_close",
+        "proxy_get_buffer_bytes",
+        "proxy_get_status",
+        "proxy_grpc_close",
+        "proxy_grpc_send"
+    );
     let mut guest = Guest::new();
     let (call, message) = (grpc_call(&mut guest, true), guest.text("hi"));
     let id = "(i32.load (i32.const 200))";
@@ -322,6 +355,8 @@ fn a_grpc_stream_is_sent_to_received_from_and_closed() {
 
 #[test]
 fn a_cancelled_call_is_heard_of_no_more() {
+    covers!("proxy_grpc_call");
+    covers!("proxy_on_tick", "proxy_on_grpc_close", "proxy_grpc_cancel");
     let mut guest = Guest::new();
     let call = grpc_call(&mut guest, false);
     let cancel = "(call $say (call $proxy_grpc_cancel (i32.load (i32.const 200))))";
@@ -342,4 +377,99 @@ fn a_cancelled_call_is_heard_of_no_more() {
     )
     .unwrap();
     assert_eq!(recorder.lines().concat(), "001");
+}
+
+#[test]
+fn trailing_metadata_comes_under_the_name_of_the_specification_as_well() {
+    covers!(
+        "proxy_on_grpc_receive_trailing_metadata",
+        "proxy_get_header_map_pairs",
+        "proxy_grpc_stream"
+    );
+    let mut guest = Guest::new();
+    let call = grpc_call(&mut guest, true);
+    let read = format!(
+        "(call $say (local.get 2))
+         (call $say (call $proxy_get_header_map_pairs (i32.const 5) {OUT}))
+         (call $say (i32.sub (i32.load (i32.const 4)) (i32.const 16)))"
+    );
+    let (vm, recorder) = guest
+        .on("proxy_on_tick", &call, 0)
+        .on("proxy_on_grpc_receive_trailing_metadata", &read, 0)
+        .start();
+    vm.on_tick().unwrap();
+    let id = recorder.calls.borrow()[0];
+    let metadata: Headers = [("a", "b")].into_iter().collect();
+    vm.on_callout(id, CalloutEvent::GrpcTrailingMetadata(metadata))
+        .unwrap();
+    assert_eq!(recorder.lines().concat(), "0100");
+}
+
+#[test]
+fn a_response_that_broke_off_has_no_headers_and_a_status_that_says_so() {
+    covers!(
+        "proxy_http_call",
+        "proxy_get_status",
+        "proxy_on_http_call_response"
+    );
+    let mut guest = Guest::new();
+    let call = http_call(&mut guest, &REQUEST);
+    let status = format!(
+        "(call $say (local.get 2))
+         (call $say_and_show (call $proxy_get_status (i32.const 8) {OUT}))
+         (call $say (i32.sub (i32.load (i32.const 8)) (i32.const 10)))"
+    );
+    let (vm, recorder) = guest
+        .on("proxy_on_tick", &call, 0)
+        .on("proxy_on_http_call_response", &status, 0)
+        .start();
+    vm.on_tick().unwrap();
+    let id = recorder.calls.borrow()[0];
+    let reset = CalloutEvent::HttpResponse {
+        headers: Headers::new(),
+        body: Vec::new(),
+        trailers: Headers::new(),
+    };
+    vm.on_callout(id, reset).unwrap();
+    assert_eq!(recorder.lines().join(" "), "0 0 0 reset 1");
+}
+
+#[test]
+fn closing_a_unary_call_cancels_it() {
+    covers!("proxy_grpc_call", "proxy_grpc_close");
+    let mut guest = Guest::new();
+    let call = grpc_call(&mut guest, false);
+    let close = "(call $say (call $proxy_grpc_close (i32.load (i32.const 200))))";
+    let body = [&*call, close, close].concat();
+    let (vm, recorder) = guest.on("proxy_on_tick", &body, 0).start();
+    vm.on_tick().unwrap();
+    assert_eq!(recorder.lines().concat(), "001");
+    assert_eq!(*recorder.cancelled.borrow(), *recorder.calls.borrow());
+}
+
+#[test]
+fn messages_and_bodies_of_callouts_are_bounded() {
+    covers!(
+        "proxy_http_call",
+        "proxy_grpc_call",
+        "proxy_grpc_send",
+        "proxy_grpc_stream"
+    );
+    let mut guest = Guest::new();
+    let calls = http_call(&mut guest, &REQUEST) + &grpc_call(&mut guest, true);
+    let message = guest.text("hello");
+    let send = format!(
+        "(call $say (call $proxy_grpc_send (i32.load (i32.const 200)) {message} (i32.const 0)))"
+    );
+    let limits = Limits {
+        body_bytes: 3,
+        ..Limits::default()
+    };
+    let (vm, recorder) = guest
+        .on("proxy_on_tick", &(calls + &send), 0)
+        .start_with(limited(limits));
+    vm.on_tick().unwrap();
+    assert_eq!(recorder.lines().concat(), "202");
+    assert_eq!(*recorder.notices.borrow(), [Notice::CallRefused; 2]);
+    assert!(recorder.sent.borrow().is_empty());
 }

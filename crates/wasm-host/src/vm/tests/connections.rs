@@ -1,5 +1,6 @@
 //! TCP streams.
 
+use crate::reference::covers;
 use crate::testing::{Connection, Guest};
 use crate::{Notice, Peer, Side, TcpOutcome, TcpPending};
 
@@ -8,6 +9,17 @@ const PAUSE: i32 = 1;
 
 #[test]
 fn callbacks_of_a_connection_come_in_the_order_filters_were_tested_with() {
+    covers!(
+        "proxy_on_context_create",
+        "proxy_on_new_connection",
+        "proxy_on_downstream_data",
+        "proxy_on_upstream_data",
+        "proxy_on_downstream_connection_close",
+        "proxy_on_upstream_connection_close",
+        "proxy_on_done",
+        "proxy_on_log",
+        "proxy_on_delete"
+    );
     let guest = [
         ("proxy_on_context_create", 0),
         ("proxy_on_new_connection", CONTINUE),
@@ -54,6 +66,13 @@ fn callbacks_of_a_connection_come_in_the_order_filters_were_tested_with() {
 
 #[test]
 fn data_callbacks_are_told_how_much_there_is_and_change_it() {
+    covers!(
+        "proxy_on_downstream_data",
+        "proxy_on_upstream_data",
+        "proxy_get_buffer_bytes",
+        "proxy_get_buffer_status",
+        "proxy_set_buffer_bytes"
+    );
     let mut guest = Guest::new();
     let tail = guest.text("!");
     let read = |buffer| {
@@ -89,6 +108,12 @@ fn data_callbacks_are_told_how_much_there_is_and_change_it() {
 
 #[test]
 fn a_connection_waits_until_the_guest_resumes_its_side() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_downstream_data",
+        "proxy_continue_stream",
+        "proxy_set_effective_context"
+    );
     for (kind, side) in [(2, Side::Downstream), (3, Side::Upstream)] {
         let resume = format!(
             "(call $say (call $proxy_set_effective_context (i32.const 2)))
@@ -113,6 +138,7 @@ fn a_connection_waits_until_the_guest_resumes_its_side() {
 
 #[test]
 fn resuming_in_the_callback_that_waits_goes_on() {
+    covers!("proxy_on_downstream_data", "proxy_continue_stream");
     let resume = "(drop (call $proxy_continue_stream (i32.const 2)))";
     let (vm, _) = Guest::new()
         .on("proxy_on_downstream_data", resume, PAUSE)
@@ -125,6 +151,7 @@ fn resuming_in_the_callback_that_waits_goes_on() {
 
 #[test]
 fn either_side_can_be_closed_and_both() {
+    covers!("proxy_on_new_connection", "proxy_close_stream");
     let close = "(call $say (call $proxy_close_stream (i32.const 3)))
                  (call $say (call $proxy_close_stream (i32.const 2)))";
     let (vm, recorder) = Guest::new()
@@ -143,6 +170,12 @@ fn either_side_can_be_closed_and_both() {
 
 #[test]
 fn what_is_for_http_is_not_done_to_a_connection() {
+    covers!(
+        "proxy_on_new_connection",
+        "proxy_close_stream",
+        "proxy_continue_stream",
+        "proxy_send_local_response"
+    );
     let mut guest = Guest::new();
     let body = guest.text("no");
     let calls = format!(
@@ -164,6 +197,10 @@ fn what_is_for_http_is_not_done_to_a_connection() {
 
 #[test]
 fn who_closed_is_told() {
+    covers!(
+        "proxy_on_downstream_connection_close",
+        "proxy_on_upstream_connection_close"
+    );
     let (vm, recorder) = Guest::new()
         .on(
             "proxy_on_downstream_connection_close",
@@ -192,6 +229,7 @@ fn who_closed_is_told() {
 
 #[test]
 fn a_trap_ends_the_connection_and_the_vm() {
+    covers!("proxy_on_upstream_data");
     let (vm, _) = Guest::new()
         .on("proxy_on_upstream_data", "unreachable", CONTINUE)
         .start();
@@ -215,6 +253,7 @@ fn a_trap_ends_the_connection_and_the_vm() {
 
 #[test]
 fn a_dropped_connection_ends_in_the_guest_without_being_logged() {
+    covers!("proxy_on_new_connection", "proxy_on_log", "proxy_on_delete");
     let (vm, recorder) = Guest::new()
         .on("proxy_on_new_connection", "", CONTINUE)
         .announces("proxy_on_log", 0)

@@ -1,5 +1,6 @@
 //! Guests that misbehave lose their VM, and nobody else notices.
 
+use crate::reference::covers;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -118,6 +119,12 @@ fn an_endless_loop_in_any_callback_is_cut_by_its_budget() {
 
 #[test]
 fn a_guest_that_never_starts_is_given_up() {
+    covers!(
+        "_initialize",
+        "proxy_on_context_create",
+        "proxy_on_vm_start",
+        "proxy_on_configure"
+    );
     let budget = Duration::from_millis(5);
     let limits = Limits {
         start: budget,
@@ -149,6 +156,7 @@ fn a_guest_that_never_starts_is_given_up() {
 
 #[test]
 fn filling_memory_over_and_over_is_cut_as_well() {
+    covers!("proxy_on_request_headers");
     let fill = "(loop $l (memory.fill (i32.const 0) (i32.const 0) (i32.const 131072)) (br $l))";
     let (vm, _) = misbehaving("proxy_on_request_headers", fill).start();
     let trap = trap(
@@ -160,6 +168,7 @@ fn filling_memory_over_and_over_is_cut_as_well() {
 
 #[test]
 fn memory_ends_at_the_limit() {
+    covers!("proxy_on_request_headers");
     let bomb = "(loop $more (br_if $more (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))) unreachable";
     let (vm, _) = misbehaving("proxy_on_request_headers", bomb).start_with(limited(Limits {
         memory: 1 << 20,
@@ -176,6 +185,7 @@ fn memory_ends_at_the_limit() {
 
 #[test]
 fn being_refused_memory_is_no_trap_by_itself() {
+    covers!("proxy_on_request_headers");
     let ask = "(call $say (i32.add (i32.const 1) (memory.grow (i32.const 9999))))";
     let (vm, recorder) = misbehaving("proxy_on_request_headers", ask).start();
     assert!(run_into_trap(&vm).is_none());
@@ -202,6 +212,7 @@ fn a_module_that_declares_too_much_does_not_start() {
 
 #[test]
 fn tables_end_at_the_limit() {
+    covers!("proxy_on_request_headers");
     let grow =
         "(call $say (i32.add (i32.const 1) (table.grow $t (ref.null func) (i32.const 30000))))";
     let guest = misbehaving("proxy_on_request_headers", grow).define("(table $t 1 funcref)");
@@ -212,6 +223,7 @@ fn tables_end_at_the_limit() {
 
 #[test]
 fn calling_too_deeply_is_a_trap() {
+    covers!("proxy_on_request_headers");
     let guest = misbehaving("proxy_on_request_headers", "(call $deeper)")
         .define("(func $deeper (call $deeper))");
     let (vm, _) = guest.start();
@@ -224,6 +236,10 @@ fn calling_too_deeply_is_a_trap() {
 
 #[test]
 fn host_calls_are_counted() {
+    covers!(
+        "proxy_on_request_headers",
+        "proxy_get_current_time_nanoseconds"
+    );
     let chatter =
         "(loop $l (drop (call $proxy_get_current_time_nanoseconds (i32.const 0))) (br $l))";
     let (vm, _) = misbehaving("proxy_on_request_headers", chatter).start();
@@ -236,6 +252,7 @@ fn host_calls_are_counted() {
 
 #[test]
 fn a_guest_that_exits_is_dead() {
+    covers!("proxy_on_request_headers", "proc_exit");
     let guest = Guest::new().wasi("proc_exit").on(
         "proxy_on_request_headers",
         "(call $proc_exit (i32.const 255))",
@@ -251,6 +268,7 @@ fn a_guest_that_exits_is_dead() {
 
 #[test]
 fn a_guest_cannot_call_the_proxy_before_it_has_a_context() {
+    covers!("_initialize", "proxy_set_tick_period_milliseconds");
     let early = "(drop (call $proxy_set_tick_period_milliseconds (i32.const 1)))";
     let plugin = plugin(
         &Guest::new().on("_initialize", early, 0).wat(),
@@ -315,6 +333,7 @@ fn an_allocator_that_fails_or_lies_costs_the_call_only() {
 
 #[test]
 fn an_allocator_may_log_and_little_else() {
+    covers!("proxy_done");
     let (outcome, lines) = run_with_allocator(
         "(drop (call $log (i32.const 2) (i32.const 16) (i32.const 5))) (i32.const 512)",
     );
@@ -335,6 +354,7 @@ fn an_allocator_may_log_and_little_else() {
 
 #[test]
 fn one_trap_costs_one_vm() {
+    covers!("proxy_on_request_headers");
     let body = "(if (local.get 2) (then unreachable))";
     let plugin = plugin(
         &misbehaving("proxy_on_request_headers", body).wat(),
@@ -378,6 +398,7 @@ fn one_trap_costs_one_vm() {
 
 #[test]
 fn what_a_guest_said_last_is_part_of_its_trap() {
+    covers!("proxy_on_request_headers", "proxy_log");
     let mut guest = Guest::new();
     let text = guest.text("panicked at src/lib.rs:7:\nindex out of bounds");
     let body = format!("(drop (call $proxy_log (i32.const 5) {text})) unreachable");
@@ -396,6 +417,7 @@ fn what_a_guest_said_last_is_part_of_its_trap() {
 
 #[test]
 fn log_volume_is_bounded_per_line_callback_and_second() {
+    covers!("proxy_on_request_headers", "proxy_log");
     let mut guest = Guest::new();
     let line = guest.text(&"x".repeat(100));
     let body = format!(
@@ -433,6 +455,11 @@ fn log_volume_is_bounded_per_line_callback_and_second() {
 
 #[test]
 fn lines_below_the_level_are_not_even_counted() {
+    covers!(
+        "proxy_on_request_headers",
+        "proxy_get_log_level",
+        "proxy_log"
+    );
     let mut guest = Guest::new();
     let line = guest.text("detail");
     let debug = format!("(call $say (call $proxy_log (i32.const 1) {line}))");
@@ -472,6 +499,7 @@ fn reading(guest: &mut Guest) -> String {
 
 #[test]
 fn a_guest_is_never_entered_twice() {
+    covers!("proxy_on_tick", "proxy_on_request_headers");
     let mut guest = Guest::new();
     let read = reading(&mut guest);
     let guest = guest
@@ -526,6 +554,7 @@ impl StreamHost for Panics {
 
 #[test]
 fn a_panic_of_the_proxy_ends_the_vm_it_came_through() {
+    covers!("proxy_on_request_headers");
     let mut guest = Guest::new();
     let read = reading(&mut guest);
     let (vm, _) = guest.on("proxy_on_request_headers", &read, 0).start();
@@ -547,6 +576,7 @@ fn a_panic_of_the_proxy_ends_the_vm_it_came_through() {
 
 #[test]
 fn a_dead_vm_is_reported_once_and_loudly() {
+    covers!("proxy_on_tick");
     let (vm, recorder) = misbehaving("proxy_on_tick", "unreachable").start();
     for _ in 0..3 {
         vm.on_tick().unwrap_err();

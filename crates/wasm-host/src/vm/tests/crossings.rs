@@ -1,5 +1,6 @@
 //! What is told of every crossing: the trace, times, and what a plugin may not do.
 
+use crate::reference::covers;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -21,6 +22,14 @@ fn recording() -> (Trace, Arc<Mutex<Vec<String>>>) {
 
 #[test]
 fn every_crossing_is_traced_in_the_form_of_envoy() {
+    covers!(
+        "proxy_on_context_create",
+        "proxy_on_request_headers",
+        "proxy_get_header_map_value",
+        "proxy_increment_metric",
+        "proxy_log",
+        "sched_yield"
+    );
     let (trace, lines) = recording();
     let mut guest = Guest::new().wasi("sched_yield");
     let (text, key) = (guest.text("hi"), guest.text(":path"));
@@ -66,6 +75,7 @@ fn every_crossing_is_traced_in_the_form_of_envoy() {
 
 #[test]
 fn what_does_not_return_leaves_no_second_line_in_the_trace() {
+    covers!("proxy_on_tick", "proc_exit");
     let (trace, lines) = recording();
     let guest = Guest::new().wasi("proc_exit");
     let (vm, _) = guest
@@ -86,6 +96,13 @@ fn what_does_not_return_leaves_no_second_line_in_the_trace() {
 
 #[test]
 fn starting_and_functions_without_a_result_are_traced_too() {
+    covers!(
+        "_initialize",
+        "proxy_on_tick",
+        "emscripten_notify_memory_growth",
+        "proxy_continue_request",
+        "pthread_equal"
+    );
     let (trace, lines) = recording();
     let wat = r#"(module
       (import "env" "proxy_continue_request" (func $resume))
@@ -143,6 +160,14 @@ impl PluginHost for Timed {
 
 #[test]
 fn every_callback_is_timed_for_a_proxy_that_asks_and_a_trap_is_one() {
+    covers!(
+        "proxy_on_context_create",
+        "proxy_on_configure",
+        "proxy_on_tick",
+        "proxy_on_request_headers",
+        "proxy_on_done",
+        "proxy_on_log"
+    );
     let wat = Guest::new()
         .on("proxy_on_configure", "", 1)
         .on("proxy_on_context_create", "", 0)
@@ -181,6 +206,12 @@ fn allowing(names: &[&str]) -> PluginConfig {
 
 #[test]
 fn a_callback_that_is_not_allowed_is_not_called() {
+    covers!(
+        "_initialize",
+        "proxy_on_context_create",
+        "proxy_on_request_headers",
+        "proxy_on_log"
+    );
     let guest = Guest::new()
         .announces("_initialize", 0)
         .announces("proxy_on_context_create", 0)
@@ -199,6 +230,12 @@ fn a_callback_that_is_not_allowed_is_not_called() {
 
 #[test]
 fn a_function_that_is_not_allowed_is_refused_and_told() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_get_current_time_nanoseconds",
+        "proxy_set_tick_period_milliseconds",
+        "sched_yield"
+    );
     let body = "(call $say (call $proxy_set_tick_period_milliseconds (i32.const 9)))
                 (call $say (i32.sub (call $sched_yield) (i32.const 70)))
                 (call $say (call $proxy_get_current_time_nanoseconds (i32.const 0)))";
@@ -224,6 +261,12 @@ fn a_function_that_is_not_allowed_is_refused_and_told() {
 
 #[test]
 fn the_host_calls_a_function_it_agreed_on_with_the_filter() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_foreign_function",
+        "proxy_get_buffer_bytes",
+        "proxy_get_buffer_status"
+    );
     let read = format!(
         "(call $say (local.get 1)) (call $say (local.get 2))
          (call $say_and_show (call $proxy_get_buffer_bytes
@@ -249,6 +292,11 @@ fn the_host_calls_a_function_it_agreed_on_with_the_filter() {
 
 #[test]
 fn a_route_is_chosen_anew_when_the_guest_says_so() {
+    covers!(
+        "proxy_on_request_headers",
+        "proxy_on_log",
+        "proxy_clear_route_cache"
+    );
     let clear = "(call $say (call $proxy_clear_route_cache))";
     let (vm, recorder) = Guest::new()
         .on("proxy_on_request_headers", clear, 0)

@@ -1,5 +1,6 @@
 //! Which callback comes when.
 
+use crate::reference::covers;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -19,6 +20,22 @@ fn announcing(callbacks: &[(&str, i32)]) -> Guest {
 
 #[test]
 fn callbacks_come_in_the_order_filters_were_tested_with() {
+    covers!(
+        "_initialize",
+        "main",
+        "proxy_on_context_create",
+        "proxy_on_vm_start",
+        "proxy_on_configure",
+        "proxy_on_request_headers",
+        "proxy_on_request_body",
+        "proxy_on_request_trailers",
+        "proxy_on_response_headers",
+        "proxy_on_response_body",
+        "proxy_on_response_trailers",
+        "proxy_on_done",
+        "proxy_on_log",
+        "proxy_on_delete"
+    );
     let guest = announcing(&[
         ("_initialize", 0),
         ("main", 0),
@@ -76,6 +93,7 @@ fn callbacks_come_in_the_order_filters_were_tested_with() {
 
 #[test]
 fn a_command_module_starts_by_start_and_may_exit_with_success() {
+    covers!("_start", "proc_exit");
     let exit = |code: i32| {
         let mut guest = Guest::new().wasi("proc_exit");
         let print = guest.print("_start");
@@ -101,6 +119,7 @@ fn a_command_module_starts_by_start_and_may_exit_with_success() {
 
 #[test]
 fn start_is_not_called_when_there_is_initialize() {
+    covers!("_initialize", "_start", "main", "__main_void");
     let (_, recorder) =
         announcing(&[("_start", 0), ("_initialize", 0), ("__main_void", 0)]).start();
     assert_eq!(recorder.lines(), ["_initialize", "__main_void"]);
@@ -116,6 +135,7 @@ fn refusal(guest: &Guest) -> StartError {
 
 #[test]
 fn a_filter_that_refuses_its_configuration_is_quoted() {
+    covers!("proxy_on_vm_start", "proxy_on_configure", "proxy_log");
     let mut guest = Guest::new();
     let text = guest.text("`paths` is empty");
     let complain = format!("(drop (call $proxy_log (i32.const 4) {text}))");
@@ -131,6 +151,12 @@ fn a_filter_that_refuses_its_configuration_is_quoted() {
 
 #[test]
 fn configurations_are_readable_when_and_where_sdks_read_them() {
+    covers!(
+        "proxy_on_vm_start",
+        "proxy_on_configure",
+        "proxy_on_request_headers",
+        "proxy_get_buffer_bytes"
+    );
     let read = |buffer| {
         format!(
             "(call $say_and_show (call $proxy_get_buffer_bytes
@@ -157,6 +183,7 @@ fn configurations_are_readable_when_and_where_sdks_read_them() {
 
 #[test]
 fn an_empty_configuration_is_never_allocated() {
+    covers!("proxy_on_configure", "proxy_get_buffer_bytes");
     // The allocator of the test guest traps at size 0.
     let read = format!(
         "(call $say_and_show (call $proxy_get_buffer_bytes (i32.const 7) (i32.const 0) (i32.const 99) {OUT}))"
@@ -167,6 +194,11 @@ fn an_empty_configuration_is_never_allocated() {
 
 #[test]
 fn the_first_abi_reads_its_configuration_by_a_call_of_its_own() {
+    covers!(
+        "proxy_on_vm_start",
+        "proxy_on_configure",
+        "proxy_get_configuration"
+    );
     let read = format!("(call $say_and_show (call $proxy_get_configuration {OUT}))");
     let guest = Guest::abi("proxy_abi_version_0_1_0")
         .on("proxy_on_vm_start", &read, TRUE)
@@ -202,6 +234,7 @@ fn header_callbacks_are_called_by_the_type_they_have() {
 
 #[test]
 fn a_stream_the_guest_has_no_callback_for_costs_it_nothing() {
+    covers!("proxy_on_context_create", "proxy_on_delete");
     let (vm, recorder) =
         announcing(&[("proxy_on_context_create", 0), ("proxy_on_delete", 0)]).start();
     let mut exchange = Exchange::get("/").answered("200");
@@ -220,6 +253,7 @@ fn a_stream_the_guest_has_no_callback_for_costs_it_nothing() {
 
 #[test]
 fn a_stream_that_ends_early_is_still_logged() {
+    covers!("proxy_on_context_create", "proxy_on_log", "proxy_on_delete");
     let guest = announcing(&[
         ("proxy_on_context_create", 0),
         ("proxy_on_log", 0),
@@ -239,6 +273,12 @@ fn a_stream_that_ends_early_is_still_logged() {
 
 #[test]
 fn a_dropped_stream_ends_in_the_guest_without_being_logged() {
+    covers!(
+        "proxy_on_request_headers",
+        "proxy_on_done",
+        "proxy_on_log",
+        "proxy_on_delete"
+    );
     let guest = announcing(&[
         ("proxy_on_request_headers", 0),
         ("proxy_on_log", 0),
@@ -275,6 +315,12 @@ fn live_streams_have_different_ids() {
 
 #[test]
 fn a_plugin_that_wants_more_time_is_done_when_it_says_so() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_on_done",
+        "proxy_on_delete",
+        "proxy_done"
+    );
     let guest = Guest::new()
         .on("proxy_on_done", "", 0)
         .on("proxy_on_tick", "(call $say (call $proxy_done))", 0)
@@ -290,6 +336,7 @@ fn a_plugin_that_wants_more_time_is_done_when_it_says_so() {
 
 #[test]
 fn saying_done_too_early_is_harmless() {
+    covers!("proxy_on_configure", "proxy_on_done", "proxy_done");
     let guest = Guest::new()
         .on("proxy_on_configure", "(call $say (call $proxy_done))", TRUE)
         .announces("proxy_on_done", TRUE);
@@ -300,6 +347,11 @@ fn saying_done_too_early_is_harmless() {
 
 #[test]
 fn the_timer_a_guest_sets_is_told() {
+    covers!(
+        "proxy_on_configure",
+        "proxy_on_tick",
+        "proxy_set_tick_period_milliseconds"
+    );
     let set = |period| {
         format!("(call $say (call $proxy_set_tick_period_milliseconds (i32.const {period})))")
     };
@@ -315,6 +367,7 @@ fn the_timer_a_guest_sets_is_told() {
 
 #[test]
 fn a_validated_plugin_leaves_nothing_running() {
+    covers!("proxy_on_configure", "proxy_on_done", "proxy_on_delete");
     let guest = announcing(&[
         ("proxy_on_configure", TRUE),
         ("proxy_on_done", TRUE),
@@ -334,6 +387,7 @@ fn a_validated_plugin_leaves_nothing_running() {
 
 #[test]
 fn a_stream_keeps_its_vm_until_it_is_finished() {
+    covers!("proxy_on_response_headers");
     let (vm, recorder) = Guest::new()
         .announces("proxy_on_response_headers", 0)
         .start();
