@@ -2,7 +2,8 @@
 //!
 //! An entry that has become untrue is as wrong as one that is missing.
 
-use std::cell::Cell;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -14,20 +15,23 @@ use serde::Deserialize;
 pub struct Entry {
     /// The cases, `GUEST/NAME`, with `*` for anything.
     pub cases: String,
-    /// A line that only Envoy has.
-    pub envoy: Option<String>,
-    /// A line that only Cairn has.
-    pub cairn: Option<String>,
+    /// Lines that only Envoy has.
+    #[serde(default)]
+    pub envoy: Vec<String>,
+    /// Lines that only Cairn has.
+    #[serde(default)]
+    pub cairn: Vec<String>,
     /// Why.
     pub reason: String,
     /// Where it is argued.
     pub reference: String,
+    /// The patterns that were seen.
     #[serde(skip)]
-    used: [Cell<bool>; 2],
+    seen: RefCell<BTreeSet<(Side, usize)>>,
 }
 
 /// Whose line it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Side {
     /// Only Envoy has it.
     Envoy,
@@ -57,35 +61,39 @@ impl Differences {
     /// Whether this difference is meant; it then counts as seen.
     pub fn explain(&self, case: &str, side: Side, line: &str) -> bool {
         let mut explained = false;
-        for entry in &self.0 {
-            let (pattern, used) = match (side, &entry.used) {
-                (Side::Envoy, [used, _]) => (&entry.envoy, used),
-                (Side::Cairn, [_, used]) => (&entry.cairn, used),
-            };
-            let of_line = |pattern: &String| fits(pattern, line);
-            if fits(&entry.cases, case) && pattern.as_ref().is_some_and(of_line) {
-                used.set(true);
-                explained = true;
+        for entry in self.0.iter().filter(|entry| fits(&entry.cases, case)) {
+            for (number, pattern) in entry.of(side).iter().enumerate() {
+                if fits(pattern, line) {
+                    entry.seen.borrow_mut().insert((side, number));
+                    explained = true;
+                }
             }
         }
         explained
     }
 
-    /// Entries about these cases that were not seen.
-    pub fn unseen(&self, cases: &[String]) -> Vec<String> {
-        let ran = |entry: &&Entry| cases.iter().any(|case| fits(&entry.cases, case));
+    /// What is listed and was not seen.
+    pub fn unseen(&self) -> Vec<String> {
         let mut unseen = vec![];
-        for entry in self.0.iter().filter(ran) {
-            let [envoy, cairn] = &entry.used;
-            for (who, pattern, used) in
-                [("envoy", &entry.envoy, envoy), ("cairn", &entry.cairn, cairn)]
-            {
-                if let Some(pattern) = pattern.as_ref().filter(|_| !used.get()) {
-                    unseen.push(format!("{}: {who}: {pattern}", entry.cases));
+        for entry in &self.0 {
+            for side in [Side::Envoy, Side::Cairn] {
+                for (number, pattern) in entry.of(side).iter().enumerate() {
+                    if !entry.seen.borrow().contains(&(side, number)) {
+                        unseen.push(format!("{}: {side:?}: {pattern}", entry.cases));
+                    }
                 }
             }
         }
         unseen
+    }
+}
+
+impl Entry {
+    fn of(&self, side: Side) -> &[String] {
+        match side {
+            Side::Envoy => &self.envoy,
+            Side::Cairn => &self.cairn,
+        }
     }
 }
 
@@ -174,12 +182,10 @@ mod tests {
 
     #[test]
     fn an_entry_that_no_longer_occurs_is_told() {
-        let text = "- {cases: 'probe/*', envoy: 'a', cairn: 'b', reason: r, reference: s}\n";
+        let text = "- {cases: 'probe/*', envoy: [a], cairn: [b], reason: r, reference: s}\n";
         let list = Differences::parse(text).unwrap();
         assert!(list.explain("probe/x", Side::Envoy, "a"));
         assert!(!list.explain("other/x", Side::Cairn, "b"));
-        let cases = ["probe/x".to_owned()];
-        assert_eq!(list.unseen(&cases), ["probe/*: cairn: b"]);
-        assert!(list.unseen(&["other/x".to_owned()]).is_empty());
+        assert_eq!(list.unseen(), ["probe/*: Cairn: b"]);
     }
 }

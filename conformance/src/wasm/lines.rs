@@ -159,7 +159,7 @@ pub fn of_log(text: &str) -> Vec<String> {
     shown.collect()
 }
 
-/// `pairs(0) -> 0 a=b,date=…` without what is not told.
+/// `pairs(0) -> 0 a=b & date=…` without what is not told.
 fn without_own(result: &str) -> String {
     let Some((call, pairs)) = result
         .strip_prefix("pairs(")
@@ -168,12 +168,12 @@ fn without_own(result: &str) -> String {
         return result.to_owned();
     };
     let mut told: Vec<&str> = pairs
-        .split(',')
+        .split(" & ")
         .filter(|pair| pair.split('=').next().is_some_and(tells))
         .collect();
     // Pseudo-headers come first in every host; the order of the others is nobody's promise.
     told.sort_unstable();
-    format!("pairs({call}-> 0 {}", told.join(","))
+    format!("pairs({call}-> 0 {}", told.join(" & "))
 }
 
 #[cfg(test)]
@@ -217,10 +217,10 @@ mod tests {
 
     #[test]
     fn the_probes_results_are_told_one_by_one() {
-        let line = "probe log: pairs(0) -> 0 date=x,b=1,a=2 | get(0,) -> 1";
+        let line = "probe log: pairs(0) -> 0 date=x & b=1 & a=2 | value(0,) -> 1";
         assert_eq!(
             of_log(line),
-            ["log: pairs(0) -> 0 a=2,b=1", "log: get(0,) -> 1"]
+            ["log: pairs(0) -> 0 a=2 & b=1", "log: value(0,) -> 1"]
         );
         assert_eq!(of_log("hello"), ["hello"]);
     }

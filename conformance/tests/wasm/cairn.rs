@@ -22,6 +22,11 @@ static RUNS: LazyLock<Mutex<Vec<(String, Arc<Run>)>>> = LazyLock::new(|| {
 struct GuestLog;
 
 impl<S: tracing::Subscriber> Layer<S> for GuestLog {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        let target = metadata.target();
+        target.starts_with("wasm") || *metadata.level() <= tracing::Level::WARN
+    }
+
     fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         let mut line = Line::default();
         event.record(&mut line);

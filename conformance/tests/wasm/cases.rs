@@ -27,7 +27,7 @@ impl Case {
 }
 
 /// Callbacks of an HTTP stream in which the probe calls everything.
-pub(crate) const PHASES: [&str; 9] = [
+const PHASES: [&str; 9] = [
     "request_headers",
     "request_body",
     "request_trailers",
@@ -40,7 +40,7 @@ pub(crate) const PHASES: [&str; 9] = [
 ];
 
 /// Groups of calls that leave the stream as it is.
-pub(crate) const GROUPS: [&str; 15] = [
+const GROUPS: [&str; 15] = [
     "maps",
     "buffers",
     "props",
@@ -84,6 +84,15 @@ pub(crate) fn of_phase(phase: &str) -> Vec<Case> {
     GROUPS.iter().map(case).collect()
 }
 
+/// The same while the plugin is configured.
+pub(crate) fn in_configuration() -> String {
+    let words: Vec<String> = GROUPS
+        .iter()
+        .map(|group| format!("configure:{group}"))
+        .collect();
+    words.join(" ")
+}
+
 /// The groups that make sense in the two old versions of the ABI.
 pub(crate) fn of_old_abi() -> Vec<Case> {
     let phases = ["request_headers", "response_headers", "response_body"];
@@ -91,6 +100,8 @@ pub(crate) fn of_old_abi() -> Vec<Case> {
     let mut cases = vec![];
     for phase in phases {
         for group in groups {
+            let is_answer = group == "resume" && phase != "request_headers";
+            let group = if is_answer { "resume_response" } else { group };
             let name = format!("{phase}:{group}");
             cases.push(probe(name.clone(), name, full()));
         }
@@ -166,12 +177,12 @@ pub(crate) fn course() -> Vec<Case> {
     cases.push(probe(
         "request_headers:resume",
         "request_headers:resume request_headers=1",
-        full(),
+        get(),
     ));
     cases.push(probe(
         "response_headers:resume",
-        "response_headers:resume response_headers=1",
-        full(),
+        "response_headers:resume_response response_headers=1",
+        get(),
     ));
     cases.push(probe(
         "request_body:buffered",

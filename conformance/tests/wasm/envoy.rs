@@ -32,6 +32,11 @@ impl Drop for Envoy {
 static BASE_ID: AtomicU32 = AtomicU32::new(0);
 
 impl Envoy {
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_none())
+    }
+
     /// Starts one; what it traces goes to `run`.
     pub(crate) fn start(program: &std::path::Path, setup: &Setup, run: &Arc<Run>) -> Self {
         let number = BASE_ID.fetch_add(1, Ordering::Relaxed);

@@ -138,7 +138,7 @@ impl Bench {
             }
             Which::Cairn => Proxy::Cairn(Cairn::start(&setup, &run).await),
         };
-        let bench = Self {
+        let mut bench = Self {
             proxy,
             run,
             upstream,
@@ -158,8 +158,11 @@ impl Bench {
 
     /// Sends a request and tells all that came of it. `until` is a text that comes later than the
     /// end of the stream.
-    pub(crate) async fn ask(&self, ask: &Ask, until: Option<&str>) -> Lines {
+    pub(crate) async fn ask(&mut self, ask: &Ask, until: Option<&str>) -> Lines {
         let response = ask.send(self.address()).await;
+        if let Proxy::Envoy(envoy) = &mut self.proxy {
+            assert!(envoy.is_alive(), "Envoy has ended at {ask:?}: ask something else");
+        }
         let run = Arc::clone(&self.run);
         let until = until.map(str::to_owned);
         let wait = move || {

@@ -26,7 +26,8 @@ pub(crate) fn run(group: &str, context: u32, record: &mut Record) {
         "queues" => storage::queues(record),
         "enqueue" => storage::enqueue(record),
         "metrics" => storage::metrics(record),
-        "resume" => actions::resume_all(record),
+        "resume" => actions::resume_all(false, record),
+        "resume_response" => actions::resume_all(true, record),
         "status" => calls::status(record),
         "callouts_bad" => calls::bad(record),
         "foreign" => calls::foreign(record),
@@ -130,17 +131,20 @@ pub(crate) fn buffer(id: u32, size: u32) -> String {
     String::from_utf8(value.unwrap_or_default()).unwrap_or_default()
 }
 
-/// Goes on in both directions.
-pub(crate) fn resume() {
+/// Goes on with a request or a response. Not with both: Envoy ends its process when told to go on
+/// with a response that has not begun.
+pub(crate) fn resume(response: bool) {
     #[cfg(feature = "abi-0-1-0")]
     unsafe {
-        imports::proxy_continue_request();
-        imports::proxy_continue_response();
+        if response {
+            imports::proxy_continue_response();
+        } else {
+            imports::proxy_continue_request();
+        }
     }
     #[cfg(not(feature = "abi-0-1-0"))]
     unsafe {
-        imports::proxy_continue_stream(0);
-        imports::proxy_continue_stream(1);
+        imports::proxy_continue_stream(u32::from(response));
     }
 }
 
@@ -194,5 +198,5 @@ pub(crate) fn unmap(bytes: &[u8]) -> String {
         shown.push(format!("{}={}", text(place, name), text(place + name + 1, value)));
         place += name + value + 2;
     }
-    shown.join(",")
+    shown.join(" & ")
 }

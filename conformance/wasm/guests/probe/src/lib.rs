@@ -76,8 +76,9 @@ fn call_context(call: u32, root: u32) -> u32 {
 
 /// Goes on with a stream that waited for a callout.
 fn resume(context: u32) {
-    if PLANS.with_borrow(|plans| plans.contains_key(&context)) {
-        groups::resume();
+    let plan = PLANS.with_borrow(|plans| plans.get(&context).cloned());
+    if let Some(plan) = plan {
+        groups::resume(plan.contains("response_headers=1"));
     }
 }
 
@@ -146,13 +147,13 @@ extern "C" fn proxy_on_queue_ready(root: u32, queue: u32) {
 #[cfg(not(feature = "abi-0-1-0"))]
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, count: u32, end: u32) -> u32 {
-    request_headers(context, &format!("count={count} end={end}"))
+    request_headers(context, &format!("some={} end={end}", count > 3))
 }
 
 #[cfg(feature = "abi-0-1-0")]
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_request_headers(context: u32, count: u32) -> u32 {
-    request_headers(context, &format!("count={count}"))
+    request_headers(context, &format!("some={}", count > 3))
 }
 
 fn request_headers(context: u32, said: &str) -> u32 {
@@ -245,7 +246,7 @@ extern "C" fn proxy_on_http_call_response(
     let context = call_context(call, root);
     log_arguments(
         "http_call_response",
-        &format!("headers={headers} body={body} trailers={trailers}"),
+        &format!("headers={} body={body} trailers={trailers}", headers > 0),
     );
     phase(context, "http_call_response", 0);
     resume(context);
@@ -254,7 +255,7 @@ extern "C" fn proxy_on_http_call_response(
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_grpc_receive_initial_metadata(root: u32, call: u32, count: u32) {
     let context = call_context(call, root);
-    log_arguments("grpc_receive_initial_metadata", &format!("count={count}"));
+    log_arguments("grpc_receive_initial_metadata", &format!("some={}", count > 0));
     phase(context, "grpc_receive_initial_metadata", 0);
 }
 
@@ -269,7 +270,7 @@ extern "C" fn proxy_on_grpc_receive(root: u32, call: u32, size: u32) {
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_grpc_receive_trailing_metadata(root: u32, call: u32, count: u32) {
     let context = call_context(call, root);
-    log_arguments("grpc_receive_trailing_metadata", &format!("count={count}"));
+    log_arguments("grpc_receive_trailing_metadata", &format!("some={}", count > 0));
     phase(context, "grpc_receive_trailing_metadata", 0);
 }
 

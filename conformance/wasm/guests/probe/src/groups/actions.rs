@@ -5,15 +5,18 @@ use crate::imports as host;
 use crate::record::Record;
 
 /// Goes on with streams of every kind, and of none.
-pub(super) fn resume_all(record: &mut Record) {
+pub(super) fn resume_all(response: bool, record: &mut Record) {
     #[cfg(feature = "abi-0-1-0")]
     {
-        record.status("continue_request", unsafe { host::proxy_continue_request() });
-        record.status("continue_response", unsafe { host::proxy_continue_response() });
+        if response {
+            record.status("continue_response", unsafe { host::proxy_continue_response() });
+        } else {
+            record.status("continue_request", unsafe { host::proxy_continue_request() });
+        }
         record.status("clear_route_cache", unsafe { host::proxy_clear_route_cache() });
     }
     #[cfg(not(feature = "abi-0-1-0"))]
-    for kind in [0, 1, 2, 3, 4, u32::MAX] {
+    for kind in [u32::from(response), 2, 3, 4, u32::MAX] {
         let status = unsafe { host::proxy_continue_stream(kind) };
         record.status(&format!("continue({kind})"), status);
     }

@@ -86,35 +86,35 @@ fn define(kind: u32, name: &str) -> (u32, u32) {
 pub(super) fn metrics(record: &mut Record) {
     for (kind, name) in [(0, "probe_counter"), (1, "probe_gauge"), (2, "probe_histogram")] {
         let (status, id) = define(kind, name);
-        record.note(&format!("define({kind}) -> {status} kind={}", id & 3));
+        record.note(&format!("metric_define({kind}) -> {status} kind={}", id & 3));
         let (status, again) = define(kind, name);
-        record.note(&format!("define({kind}) again -> {status} kind={}", again & 3));
+        record.note(&format!("metric_define({kind}) again -> {status} kind={}", again & 3));
         let (before_status, before) = number(|out| unsafe { host::proxy_get_metric(id, out) });
-        record.status(&format!("get({kind})"), before_status);
+        record.status(&format!("metric_get({kind})"), before_status);
         for delta in [2, 0, -1] {
             let status = unsafe { host::proxy_increment_metric(id, delta) };
-            record.status(&format!("increment({kind},{delta})"), status);
+            record.status(&format!("metric_increment({kind},{delta})"), status);
         }
         let status = unsafe { host::proxy_record_metric(again, 5) };
-        record.status(&format!("record({kind},5)"), status);
+        record.status(&format!("metric_record({kind},5)"), status);
         let (status, after) = number(|out| unsafe { host::proxy_get_metric(id, out) });
         let moved = after.wrapping_sub(before) as i64;
         if kind == 1 {
-            record.note(&format!("get({kind}) -> {status} is {after}"));
+            record.note(&format!("metric_get({kind}) -> {status} is {after}"));
         } else {
-            record.note(&format!("get({kind}) -> {status} moved by {moved}"));
+            record.note(&format!("metric_get({kind}) -> {status} moved by {moved}"));
         }
     }
     let (status, _) = define(3, "probe_unknown");
-    record.status("define(3)", status);
+    record.status("metric_define(3)", status);
     let (status, _) = define(0, "");
-    record.status("define(no name)", status);
+    record.status("metric_define(no name)", status);
     for id in [0x4000, 0x4001, 0x4002, 0x4003] {
         let (status, _) = number(|out| unsafe { host::proxy_get_metric(id, out) });
-        record.status(&format!("get({id:#x})"), status);
+        record.status(&format!("metric_get({id:#x})"), status);
         let status = unsafe { host::proxy_increment_metric(id, 1) };
-        record.status(&format!("increment({id:#x})"), status);
+        record.status(&format!("metric_increment({id:#x})"), status);
         let status = unsafe { host::proxy_record_metric(id, 1) };
-        record.status(&format!("record({id:#x})"), status);
+        record.status(&format!("metric_record({id:#x})"), status);
     }
 }

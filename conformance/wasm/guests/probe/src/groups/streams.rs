@@ -19,7 +19,7 @@ pub(super) fn maps(record: &mut Record) {
             let (key, n) = at(name);
             let (status, value) =
                 taking(|out, len| unsafe { host::proxy_get_header_map_value(id, key, n, out, len) });
-            record.bytes(&format!("get({id},{name})"), status, value.as_deref());
+            record.bytes(&format!("value({id},{name})"), status, value.as_deref());
         }
     }
 }
@@ -186,7 +186,7 @@ pub(super) fn properties(record: &mut Record) {
         let (status, value) = taking(|out, len| unsafe { host::proxy_get_property(p, n, out, len) });
         let varies = [
             "time", "duration", "address", "port", ".id", "_id", "latency", "node", "size",
-            "details",
+            "details", "plugin_name",
         ];
         let call = format!("property({path})");
         match value {
