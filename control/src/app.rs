@@ -15,12 +15,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::{self, Routes};
 use crate::ca::{Authority, CaSettings, LocalTokens, PodRef, ServiceAccount, Subject, Validity};
 use crate::config::Config;
 use crate::deploy::files::Folder;
+use crate::events::Events;
 use crate::finding::Board;
 use crate::object::{Handle, Keeper};
 use crate::pods::ObjectPods;
@@ -30,6 +32,9 @@ use crate::serve::{ControlServer, Foundations, default_names};
 use crate::source::Root;
 use crate::source::files::Files;
 use crate::translate::Translator;
+
+/// How long waypoints may take to connect before it is said that they have not.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long open streams may take to end.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -90,17 +95,21 @@ async fn serve(config: &Config, log: &log::Log) -> Result<()> {
         names: default_names(&config.mesh.root_namespace, &config.mesh.cluster_domain),
     })?);
     let (published, told) = watch::channel(0);
+    let events = Events::default();
     let reconciler = Reconciler {
         handle: handle.clone(),
         translator: Translator::new(config.mesh.clone()),
         server: server.clone(),
         folder: Folder::open(&config.generated)?,
         board,
+        events: events.clone(),
+        patience: Instant::now() + PATIENCE,
         published,
     };
 
     let parts = Parts {
         handle,
+        events,
         server,
         tokens,
         told,
@@ -123,6 +132,7 @@ async fn serve(config: &Config, log: &log::Log) -> Result<()> {
 /// What several endpoints show.
 struct Parts {
     handle: Handle,
+    events: Events,
     server: Arc<ControlServer>,
     tokens: Arc<LocalTokens>,
     told: watch::Receiver<u64>,
@@ -185,7 +195,7 @@ async fn listen(config: &Config, tasks: &TaskSet, parts: &Parts, mut drain: Drai
 }
 
 fn local_api(config: &Config, tasks: &TaskSet, parts: &Parts, mut drain: Drain) -> Result<()> {
-    let routes = api::objects(parts.handle.clone())
+    let routes = api::objects(parts.handle.clone(), parts.events.clone())
         .and(token_route(parts.tokens.clone()))
         .and(readiness_route(config, parts));
     let api = api::Server::bind(&config.socket, routes)

@@ -13,6 +13,7 @@ pub mod app;
 pub mod ca;
 pub mod config;
 pub mod deploy;
+pub mod events;
 pub mod finding;
 #[cfg(fuzzing)]
 pub mod fuzz;

@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::finding::{Finding, Severity};
+use crate::index::SECRET;
 use crate::kinds;
 use crate::source::Origin;
 pub use field::{FieldPath, Segment, visit, visit_mut};
@@ -191,9 +192,30 @@ impl Object {
         )
     }
 
-    /// The whole object as an API server would show it.
+    /// The tree without what nobody should read: of a Secret only which fields it has.
+    fn shown(&self) -> Value {
+        let mut shown = self.value.as_ref().clone();
+        if self.key.kind == SECRET {
+            for part in ["data", "stringData"] {
+                let fields = shown.get_mut(part).and_then(Value::as_object_mut);
+                for (_, value) in fields.into_iter().flatten() {
+                    *value = json!("hidden");
+                }
+            }
+            // A copy of the whole, which kubectl makes.
+            let annotations = shown
+                .pointer_mut("/metadata/annotations")
+                .and_then(Value::as_object_mut);
+            if let Some(annotations) = annotations {
+                annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+            }
+        }
+        shown
+    }
+
+    /// The whole object as an API server would show it, but for the data of a Secret.
     pub fn to_json(&self) -> Value {
-        let mut whole = self.value.as_ref().clone();
+        let mut whole = self.shown();
         let has_generation = kinds::of(&self.key.kind).is_none_or(|info| info.counts_generations);
         if let Some(map) = whole.as_object_mut() {
             let metadata = map.entry("metadata").or_insert_with(|| json!({}));
@@ -221,7 +243,7 @@ impl fmt::Debug for Object {
         f.debug_struct("Object")
             .field("key", &self.key)
             .field("life", &self.life)
-            .field("value", &self.value)
+            .field("value", &self.shown())
             .field("status", &self.status)
             .finish_non_exhaustive()
     }

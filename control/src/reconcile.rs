@@ -4,18 +4,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use crate::deploy::files::Folder;
+use crate::events::Events;
 use crate::finding::Board;
 use crate::object::{Handle, Objects};
 use crate::serve::{Client, ControlServer};
+use crate::status;
 use crate::translate::{Delta, Rejection, ResourceEdits, Translator};
 
 /// The section of the board that translation owns.
 const SECTION: &str = "translation";
+
+/// How long reports of waypoints are gathered before they are heard.
+const GATHER: Duration = Duration::from_millis(100);
 
 /// A resource at a proxy that could not use it: proxy, type, name.
 type Refused = (String, String, String);
@@ -46,6 +53,9 @@ pub(crate) struct Reconciler {
     pub(crate) server: Arc<ControlServer>,
     pub(crate) folder: Folder,
     pub(crate) board: Arc<Board>,
+    pub(crate) events: Events,
+    /// Until when waypoints may be about to connect, since control has started.
+    pub(crate) patience: Instant,
     /// The revision of the objects that proxies have been told of.
     pub(crate) published: watch::Sender<u64>,
 }
@@ -58,7 +68,11 @@ impl Reconciler {
         }
         let mut objects = self.handle.subscribe();
         let mut clients = self.server.clients_changed();
+        let mut reports = self.server.reports().changed();
+        // Reports that come together are heard together.
+        let mut due = Some(Instant::now());
         let mut refused = BTreeMap::new();
+        let mut patience = Some(self.patience);
         let view = objects.borrow_and_update().clone();
         self.first(&view).await;
         loop {
@@ -76,8 +90,39 @@ impl Reconciler {
                     self.hear(&refused, &now).await;
                     refused = now;
                 }
+                Ok(()) = reports.changed() => {
+                    let soon = Instant::now() + GATHER;
+                    due = Some(due.map_or(soon, |due| due.min(soon)));
+                }
+                () = at(due) => due = self.listen().await,
+                () = at(patience) => {
+                    patience = None;
+                    self.outwait().await;
+                }
             }
         }
+    }
+
+    /// Takes note of what waypoints say of plugins. Returns when that changes by itself.
+    async fn listen(&mut self) -> Option<Instant> {
+        let (reported, next) = self.server.reports().read();
+        let delta = self.translator.hear(reported);
+        if delta != Delta::default() {
+            let view = self.handle.objects();
+            self.publish(&view, delta).await;
+        }
+        next
+    }
+
+    /// Says of waypoints that nobody has connected for them.
+    async fn outwait(&mut self) {
+        let mut statuses = self.translator.statuses();
+        statuses.retain(|_, status| status.is_waiting);
+        let delta = Delta {
+            statuses,
+            ..Delta::default()
+        };
+        self.publish(&self.handle.objects(), delta).await;
     }
 
     /// The first translation replaces whatever an earlier life has left.
@@ -109,9 +154,20 @@ impl Reconciler {
             .statuses
             .into_iter()
             .filter_map(|(key, status)| {
-                let old = view.find(&key)?.status.clone();
-                let new = status.written_over(old.as_deref(), now);
-                (new.as_ref() != old.as_deref()).then_some((key, new))
+                let object = view.find(&key)?;
+                let old = object.status.as_deref();
+                // What waypoints said before control started is still so, until they have had the
+                // time to connect again.
+                let is_early = status.is_waiting && Instant::now() < self.patience;
+                if is_early && status::is_told(old, object.life.generation) {
+                    return None;
+                }
+                let new = status.written_over(old, now);
+                if new.as_ref() == old {
+                    return None;
+                }
+                self.events.note(object, old, new.as_ref(), now);
+                Some((key, new))
             })
             .collect();
         // Places of objects may move without the objects changing, so findings are said anew.
@@ -151,6 +207,13 @@ impl Reconciler {
                 self.publish(&view, delta).await;
             }
         }
+    }
+}
+
+async fn at(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -5,6 +5,7 @@
 //!   it delta xDS and the certificate service. Both know a caller by its token, and what it is
 //!   told follows from that alone: a node proxy hears of every workload, service and L4 policy, a
 //!   waypoint of every workload and service and of what is attached to itself.
+//! * What waypoints say of plugins comes in on the same port ([`reports`]).
 //! * [`ControlServer::clients`] says who listens and what each has accepted, for readiness, the
 //!   status of objects and `/debug`.
 //!
@@ -15,6 +16,7 @@ mod catalogs;
 mod certificate;
 mod clients;
 mod gate;
+pub(crate) mod reports;
 
 #[cfg(test)]
 mod tests;
@@ -24,6 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::ca::istio_certificate_service_server::IstioCertificateServiceServer;
+use proto::cairn::waypoint::reports_server::ReportsServer;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -37,12 +40,13 @@ pub use certificate::default_names;
 pub use clients::{Client, Rejected, TypeState};
 pub use gate::Audience;
 use gate::Gate;
+use reports::Hearing;
 
 /// Ping on a quiet connection, and how long its answer may take: a client behind a black hole is
 /// gone within half a minute.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Calls on one connection at once (C-07); a proxy has a stream and eight certificate requests.
+/// Calls on one connection at once (C-07); a proxy has two streams and eight certificate requests.
 const MAX_CALLS: u32 = 100;
 /// How long calls may take to end at shutdown.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(5);
@@ -94,6 +98,8 @@ pub enum ServeError {
 /// Serves proxies.
 pub struct ControlServer {
     catalogs: Arc<Catalogs>,
+    gate: Gate,
+    reports: Arc<reports::Board>,
     xds: xds::server::Server<Gate>,
     ca: Arc<CaService>,
     identity: Arc<ServerIdentity>,
@@ -121,6 +127,8 @@ impl ControlServer {
             Arc::clone(&catalogs),
         );
         Ok(Self {
+            gate: gate.clone(),
+            reports: Arc::default(),
             xds: xds::server::Server::new(gate, catalogs::ORDER, xds::server::Limits::default()),
             ca: Arc::new(CaService::new(authority, reviewer, pods, settings)),
             catalogs,
@@ -143,6 +151,11 @@ impl ControlServer {
         self.xds.clients_changed()
     }
 
+    /// What waypoints say of plugins.
+    pub(crate) fn reports(&self) -> &Arc<reports::Board> {
+        &self.reports
+    }
+
     /// Serves until `shutdown`, then ends streams at once and lets signing finish, for
     /// [`SHUTDOWN_GRACE`].
     ///
@@ -160,6 +173,11 @@ impl ControlServer {
             .http2_keepalive_timeout(Some(PING_TIMEOUT))
             .max_concurrent_streams(MAX_CALLS)
             .add_service(self.xds.service())
+            .add_service(ReportsServer::new(Hearing::new(
+                self.gate.clone(),
+                Arc::clone(&self.reports),
+                shutdown.clone(),
+            )))
             .add_service(IstioCertificateServiceServer::from_arc(Arc::clone(
                 &self.ca,
             )))

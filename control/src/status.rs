@@ -14,7 +14,7 @@ mod route;
 mod service;
 pub(crate) mod wording;
 
-pub(crate) use plugin::{Course, plugin};
+pub(crate) use plugin::{Course, is_told, plugin};
 pub(crate) use policy::{authorization_policy, peer_authentication};
 pub(crate) use route::route;
 pub(crate) use service::{namespace, pod, service};
@@ -95,6 +95,8 @@ pub struct Status {
     pub parents: Option<Vec<ParentStatus>>,
     /// What a plugin is attached to, each by itself.
     pub ancestors: Option<Vec<AncestorStatus>>,
+    /// Whether it speaks of a waypoint of which nobody is connected. Nothing of the API.
+    pub is_waiting: bool,
     /// Features of a GatewayClass, sorted.
     pub supported_features: Option<Vec<&'static str>>,
 }

@@ -71,6 +71,12 @@ pub(super) async fn run(mesh: &MeshName, args: Args) -> anyhow::Result<ExitCode>
     match args.output {
         Some(Output::Json) => print::out(serde_json::to_string_pretty(&whole)?),
         Some(Output::Yaml) => print::out(serde_saphyr::to_string(&whole)?.trim_end()),
+        None if objects
+            .iter()
+            .all(|object| text(object, "/kind") == "Event") =>
+        {
+            events(&objects, args.all_namespaces);
+        }
         None => table(&objects, args.all_namespaces, args.kind.contains(',')),
     }
     Ok(if all_found {
@@ -150,6 +156,40 @@ fn table(objects: &[Value], with_namespace: bool, with_kind: bool) {
     print::table(&header, &objects.iter().map(row).collect::<Vec<_>>());
 }
 
+/// Events, the latest last, as kubectl shows them.
+fn events(events: &[Value], with_namespace: bool) {
+    let mut header = vec!["LAST SEEN", "TYPE", "REASON", "OBJECT", "MESSAGE"];
+    if with_namespace {
+        header.insert(0, "NAMESPACE");
+    }
+    let rows: Vec<_> = events
+        .iter()
+        .map(|event| event_row(event, with_namespace, Timestamp::now()))
+        .collect();
+    print::table(&header, &rows);
+}
+
+fn event_row(event: &Value, with_namespace: bool, now: Timestamp) -> Vec<String> {
+    let seen = since(text(event, "/lastTimestamp"), now);
+    let seen = match event["count"].as_u64() {
+        Some(count @ 2..) => format!("{seen} (x{count})"),
+        _ => seen,
+    };
+    let kind = text(event, "/involvedObject/kind").to_ascii_lowercase();
+    let name = text(event, "/involvedObject/name");
+    let mut row = vec![
+        seen,
+        text(event, "/type").to_owned(),
+        text(event, "/reason").to_owned(),
+        format!("{kind}/{name}"),
+        text(event, "/message").to_owned(),
+    ];
+    if with_namespace {
+        row.insert(0, text(event, "/metadata/namespace").to_owned());
+    }
+    row
+}
+
 /// What a pod is at: why a container does not run, or how many are ready.
 fn pod_status(pod: &Value) -> String {
     let containers = pod
@@ -208,7 +248,12 @@ fn condition(object: &Value) -> String {
 
 /// How long an object has been there, in its largest unit.
 fn age(object: &Value, now: Timestamp) -> String {
-    let Ok(created) = text(object, "/metadata/creationTimestamp").parse::<Timestamp>() else {
+    since(text(object, "/metadata/creationTimestamp"), now)
+}
+
+/// How long ago something was, in the largest unit.
+fn since(then: &str, now: Timestamp) -> String {
+    let Ok(created) = then.parse::<Timestamp>() else {
         return String::new();
     };
     match now.as_second() - created.as_second() {
@@ -269,6 +314,26 @@ mod tests {
             "Running"
         );
         assert_eq!(condition(&json!({})), "");
+    }
+
+    #[test]
+    fn an_event_says_when_what_and_how_often() {
+        let event = json!({
+            "metadata": {"namespace": "shop"},
+            "involvedObject": {"kind": "WasmPlugin", "name": "header"},
+            "type": "Warning", "reason": "CompileFailed", "message": "no such function",
+            "count": 3, "lastTimestamp": "2026-01-01T00:00:00Z",
+        });
+        let now: Timestamp = "2026-01-01T00:00:05Z".parse().unwrap();
+        let expected = [
+            "shop",
+            "5s (x3)",
+            "Warning",
+            "CompileFailed",
+            "wasmplugin/header",
+            "no such function",
+        ];
+        assert_eq!(event_row(&event, true, now), expected);
     }
 
     #[test]

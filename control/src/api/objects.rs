@@ -6,7 +6,8 @@
 //! | `GET /watch?kind=&namespace=&name=` | one line of JSON a change, without end: `{"type": "ADDED", "object": …}` for what there is, `BOOKMARK`, then what happens |
 //! | `GET /findings` | the list of all findings |
 //!
-//! `kind` is any name that `kubectl` would take.
+//! `kind` is any name that `kubectl` would take. Events are listed if they are asked for. The data of
+//! Secrets is shown to nobody.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -21,18 +22,20 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{Answer, Query, Routes, error, json as json_answer, with_body};
+use crate::events::Events;
+use crate::index::EVENT;
 use crate::kinds;
 use crate::object::{Change, Handle, Key, Kind, Object, Objects};
 
 /// So many changes are written at once at most, so that a slow reader holds little memory.
 const CHANGES_A_FRAME: usize = 64;
 
-/// The rows about the objects and findings behind `handle`.
-pub fn routes(handle: Handle) -> Routes {
+/// The rows about the objects and findings behind `handle`, and about events.
+pub fn routes(handle: Handle, events: Events) -> Routes {
     let (follow, board) = (handle.clone(), handle.board().clone());
     Routes::new()
         .on(Method::GET, "/objects", move |request| {
-            let answer = list_objects(&handle.objects(), request.uri());
+            let answer = list_objects(&handle.objects(), &events, request.uri());
             async move { answer }
         })
         .on(Method::GET, "/watch", move |request| {
@@ -91,16 +94,27 @@ impl Selection {
     }
 }
 
-fn list_objects(objects: &Objects, uri: &Uri) -> Answer {
+fn list_objects(objects: &Objects, events: &Events, uri: &Uri) -> Answer {
     let selection = match Selection::read(uri, objects) {
         Ok(selection) => selection,
         Err(answer) => return *answer,
     };
-    let items: Vec<Value> = selection
+    let mut items: Vec<Value> = selection
         .of(objects)
         .into_iter()
         .map(|o| o.to_json())
         .collect();
+    if selection.kind == Some(EVENT) {
+        items.extend(events.to_json().into_iter().filter(|event| {
+            let text = |field: &str| event.pointer(field).and_then(Value::as_str);
+            let key = Key::new(
+                EVENT,
+                text("/metadata/namespace").unwrap_or_default(),
+                text("/metadata/name").unwrap_or_default(),
+            );
+            selection.takes(&key)
+        }));
+    }
     let list = json!({
         "apiVersion": "v1",
         "kind": "List",

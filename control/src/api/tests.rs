@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::events::Events;
 use crate::object::{Handle, Keeper};
 use crate::source::{Document, Event, Origin, Root, Scope};
 
@@ -29,7 +30,7 @@ impl Api {
         let socket =
             std::env::temp_dir().join(format!("control-api-{}-{test}.sock", std::process::id()));
         let (keeper, handle) = Keeper::open(None, &[], Arc::default());
-        let routes = objects(handle.clone()).and(Routes::new().on(
+        let routes = objects(handle.clone(), Events::default()).and(Routes::new().on(
             Method::POST,
             "/echo",
             |request| async move {

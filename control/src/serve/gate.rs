@@ -54,7 +54,8 @@ pub(crate) struct Peer {
     token: BearerToken,
 }
 
-/// Lets proxies in.
+/// Lets proxies in. Clones are the same gate.
+#[derive(Clone)]
 pub(crate) struct Gate {
     reviewer: Arc<dyn TokenReviewer>,
     pods: Arc<dyn PodLookup>,

@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::metadata::AsciiMetadataValue;
 use tonic::{Code, Status, Streaming};
 
+mod reports;
+
 use super::{Client, ControlServer, Foundations, SHUTDOWN_GRACE, default_names};
 use crate::ca::fixture::Mesh;
 use crate::ca::{Authenticated, BearerToken, CaSettings, Refused, TokenReviewer};
@@ -67,12 +69,17 @@ impl Control {
         }
     }
 
-    fn channel(&self, name: &str, token: Token) -> AuthenticatedChannel {
-        let control = ControlPlane {
+    /// Where it is, for a client that knows it by this name.
+    fn plane(&self, name: &str) -> ControlPlane {
+        ControlPlane {
             address: self.address.to_string(),
             roots: Roots::Pem(self.mesh.authority.roots().to_owned()),
             alternative_name: Some(name.to_owned()),
-        };
+        }
+    }
+
+    fn channel(&self, name: &str, token: Token) -> AuthenticatedChannel {
+        let control = self.plane(name);
         let cluster = AsciiMetadataValue::from_static("Kubernetes");
         open_authenticated(&control, Credentials::new(token, cluster)).unwrap()
     }

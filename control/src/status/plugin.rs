@@ -4,7 +4,7 @@
 //! what waypoints say, [`Course::complete`].
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::cairn::waypoint::{PluginReport, Stage, stage::State as Answer};
 use serde_json::{Value, json};
@@ -24,6 +24,9 @@ use crate::translate::view::View;
 pub(super) const MODULE_FETCHED: &str = "ModuleFetched";
 /// How what runs is doing.
 pub(super) const HEALTHY: &str = "Healthy";
+
+/// Attached to something where there is nothing for it to see.
+const NO_EFFECT: State = (Truth::False, "NoEffect");
 
 /// What waypoints are asked about a plugin, in this order.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -127,7 +130,8 @@ pub(crate) fn plugin(
         let words = wording::plugin::without_traffic();
         return (nowhere(object, "NoEffect", "spec.match", words), None);
     }
-    let (state, message, mut notes) = accepted(view, object, spec, attached);
+    let misfits = misfits(view, object, spec, &attached.targets);
+    let (state, message, mut notes) = accepted(object, spec, attached, &misfits);
     notes.extend(own_notes(spec, module, converted));
     let status = Status {
         conditions: vec![Condition::new(object, WAYPOINT_ACCEPTED, state, message)],
@@ -136,7 +140,7 @@ pub(crate) fn plugin(
     let unfetchable = wording::plugin::unfetchable(&converted.secret, module);
     let course = Course {
         resource: plugin::resource_name(&object.key),
-        ancestors: ancestors(object, spec, attached),
+        ancestors: ancestors(object, spec, attached, &misfits),
         unfetchable: unfetchable.map(|(reason, words)| (reason, words.to_string())),
     };
     ((status, notes), Some(course))
@@ -148,10 +152,10 @@ fn nowhere(object: &Object, reason: &'static str, field: &str, words: Words) -> 
 
 /// Sums up what a plugin is attached to.
 fn accepted(
-    view: &View<'_>,
     object: &Object,
     spec: &Spec<'_>,
     attached: &Attached,
+    misfits: &[Misfit],
 ) -> (State, String, Vec<Note>) {
     let is_network = spec.module().is_some_and(Module::is_network);
     let routes = if is_network {
@@ -171,17 +175,17 @@ fn accepted(
         };
     }
     let (mut state, mut message, mut notes) = policy::attached(object, &attached.targets);
-    let (unfit, n_unfit) = misfits(view, object, spec, &attached.targets);
     let n_bound = attached
         .targets
         .iter()
         .filter(|target| target.outcome.is_bound())
         .count();
-    if n_unfit > 0 && n_unfit == n_bound {
-        let words: Vec<String> = unfit.iter().map(|note| note.words.to_string()).collect();
-        (state, message) = ((Truth::False, "NoEffect"), words.join("; "));
+    let whole = misfits.iter().filter(|misfit| misfit.is_whole);
+    let whole: Vec<String> = whole.map(|misfit| misfit.words.to_string()).collect();
+    if !whole.is_empty() && whole.len() == n_bound {
+        (state, message) = (NO_EFFECT, whole.join("; "));
     }
-    notes.extend(unfit);
+    notes.extend(misfits.iter().map(Misfit::note));
     if is_told_by_routes {
         if state.0 == Truth::False {
             state = (Truth::True, "PartiallyInvalid");
@@ -191,53 +195,55 @@ fn accepted(
     (state, message, notes)
 }
 
-/// Warns of Services where a plugin sees nothing, or not on the ports that it names. Returns as
-/// well at how many of its targets it sees nothing at all.
-fn misfits(
-    view: &View<'_>,
-    object: &Object,
-    spec: &Spec<'_>,
-    targets: &[Resolved],
-) -> (Vec<Note>, usize) {
+/// A target where a plugin is in force and sees nothing, or nothing on ports that it names.
+struct Misfit {
+    /// Its place among the targets.
+    index: usize,
+    /// Whether it sees nothing at all.
+    is_whole: bool,
+    words: Words,
+}
+
+impl Misfit {
+    fn note(&self) -> Note {
+        Note::new(
+            format!("spec.targetRefs[{}]", self.index),
+            self.words.clone(),
+        )
+    }
+}
+
+fn misfits(view: &View<'_>, object: &Object, spec: &Spec<'_>, targets: &[Resolved]) -> Vec<Misfit> {
     let is_network = spec.module().is_some_and(Module::is_network);
     let wanted = plugin::ports(spec);
-    let (mut notes, mut n_unfit) = (Vec::new(), 0);
-    for (index, target) in targets.iter().enumerate() {
-        let field = format!("spec.targetRefs[{index}]");
+    let misfit = |(index, target): (usize, &Resolved)| {
         let service = format!("{}/{}", object.key.namespace, target.reference.name);
         let Some(wanted) = &wanted else {
-            // Nothing but outbound traffic: routes run it, targets do not.
-            n_unfit += usize::from(target.outcome.is_bound());
-            notes.push(Note::new("spec.match", wording::plugin::without_traffic()));
-            continue;
+            // Nothing but outbound traffic: routes may run it, targets do not.
+            let words = wording::plugin::without_traffic();
+            return target.outcome.is_bound().then_some((index, true, words));
         };
-        let Some(spoken) = target.spoken(view, object, wanted) else {
-            continue;
-        };
+        let spoken = target.spoken(view, object, wanted)?;
         if spoken.is_nothing() {
-            n_unfit += 1;
-            notes.push(Note::new(
-                field,
-                wording::plugin::no_such_port(&service, wanted),
-            ));
-        } else if spoken.is_bytes() && !is_network {
-            n_unfit += 1;
-            notes.push(Note::new(
-                field,
-                wording::plugin::unread(&service, &spoken.bytes),
-            ));
-        } else if spoken.is_requests() && is_network {
-            n_unfit += 1;
-            let words = wording::plugin::requests_alone(&service, &spoken.requests);
-            notes.push(Note::new(field, words));
-        } else if !wanted.is_empty() && !is_network && !spoken.bytes.is_empty() {
-            notes.push(Note::new(
-                field,
-                wording::plugin::unread(&service, &spoken.bytes),
-            ));
+            let words = wording::plugin::no_such_port(&service, wanted);
+            return Some((index, true, words));
         }
-    }
-    (notes, n_unfit)
+        if is_network {
+            let words = wording::plugin::requests_alone(&service, &spoken.requests);
+            return spoken.is_requests().then_some((index, true, words));
+        }
+        let is_named = !wanted.is_empty() && !spoken.bytes.is_empty();
+        let words = wording::plugin::unread(&service, &spoken.bytes);
+        (spoken.is_bytes() || is_named).then_some((index, spoken.is_bytes(), words))
+    };
+    let misfits = targets.iter().enumerate().filter_map(misfit);
+    misfits
+        .map(|(index, is_whole, words)| Misfit {
+            index,
+            is_whole,
+            words,
+        })
+        .collect()
 }
 
 /// What is to be said about the fields of a plugin, wherever it is attached.
@@ -262,14 +268,26 @@ fn own_notes(spec: &Spec<'_>, module: &Module<'_>, converted: &Converted) -> Vec
     notes
 }
 
-fn ancestors(object: &Object, spec: &Spec<'_>, attached: &Attached) -> Vec<Ancestor> {
+fn ancestors(
+    object: &Object,
+    spec: &Spec<'_>,
+    attached: &Attached,
+    misfits: &[Misfit],
+) -> Vec<Ancestor> {
     let sees_traffic = plugin::ports(spec).is_some();
-    let of_target = |target: &Resolved| {
+    let of_target = |(index, target): (usize, &Resolved)| {
         let reference = &target.reference;
-        let message = wording::policy::target(target, &object.key.namespace).map_or_else(
-            || wording::policy::bound(std::slice::from_ref(target)),
-            |words| words.to_string(),
-        );
+        let mut whole = misfits.iter().filter(|misfit| misfit.is_whole);
+        let misfit = whole.find(|misfit| misfit.index == index);
+        let refusal = wording::policy::target(target, &object.key.namespace);
+        let accepted = match (refusal, misfit) {
+            (None, None) => {
+                let message = wording::policy::bound(std::slice::from_ref(target));
+                (policy::state_of(&target.outcome), message)
+            }
+            (None, Some(misfit)) => (NO_EFFECT, misfit.words.to_string()),
+            (Some(words), _) => (policy::state_of(&target.outcome), words.to_string()),
+        };
         let waypoints = target.waypoints().filter(|_| sees_traffic).cloned();
         Ancestor {
             reference: json!({
@@ -277,7 +295,7 @@ fn ancestors(object: &Object, spec: &Spec<'_>, attached: &Attached) -> Vec<Ances
                 "kind": reference.kind,
                 "name": reference.name,
             }),
-            accepted: (policy::state_of(&target.outcome), message),
+            accepted,
             waypoints: waypoints.collect(),
         }
     };
@@ -300,7 +318,7 @@ fn ancestors(object: &Object, spec: &Spec<'_>, attached: &Attached) -> Vec<Ances
             waypoints: waypoints.clone(),
         }
     });
-    let targets = attached.targets.iter().map(of_target);
+    let targets = attached.targets.iter().enumerate().map(of_target);
     targets.chain(of_routes).collect()
 }
 
@@ -332,6 +350,9 @@ impl Course {
             }
         });
         status.ancestors = Some(ancestors.collect());
+        let is_silent =
+            |waypoint: &&WaypointName| reported.get(*waypoint).is_none_or(BTreeMap::is_empty);
+        status.is_waiting = all.iter().any(is_silent);
         status
     }
 
@@ -412,6 +433,20 @@ impl Course {
         };
         waypoints.iter().map(one).collect()
     }
+}
+
+/// Whether a status has a word of a waypoint on this generation of a plugin.
+pub(crate) fn is_told(status: Option<&Value>, generation: i64) -> bool {
+    let conditions = status.and_then(|status| status.get("conditions"));
+    let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+    conditions.any(|condition| {
+        let text = |field: &str| condition.get(field).and_then(Value::as_str);
+        let of_waypoints = Part::ALL.map(|part| Some(part.condition()));
+        let seen = condition.get("observedGeneration").and_then(Value::as_i64);
+        of_waypoints.contains(&text("type"))
+            && text("status") != Some(Truth::Unknown.word())
+            && seen == Some(generation)
+    })
 }
 
 /// The worse, the less: what has failed hides what is not known yet, and that what is well.

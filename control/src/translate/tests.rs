@@ -4,6 +4,7 @@
 
 mod binding;
 mod incremental;
+mod plugin;
 mod policy;
 mod rejection;
 mod status;
@@ -136,6 +137,7 @@ fn render_status(out: &mut String, name: &str, status: &Status) {
         listeners,
         parents,
         ancestors,
+        is_waiting: _,
         supported_features: _,
     } = status;
     let is_silent = conditions.is_empty() && parents.as_ref().is_none_or(Vec::is_empty);

@@ -23,6 +23,8 @@ pub use late::Refusals;
 pub use reports::{PluginReport, Reporter, Reports, Stage};
 pub use subscriptions::{Interest, Received, Subscriptions, Watch};
 
+use std::fmt;
+
 use bytes::Bytes;
 
 /// Any error of a transport; only shown, never branched on.
@@ -37,8 +39,9 @@ pub enum Update {
     Remove(String),
 }
 
-/// One resource as it came from the wire; its bytes are not decoded yet.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// One resource as it came from the wire; its bytes are not decoded yet, and not shown: they may
+/// hold a secret.
+#[derive(Clone, Eq, PartialEq)]
 pub struct Resource {
     /// The primary name.
     pub name: String,
@@ -48,6 +51,17 @@ pub struct Resource {
     pub version: String,
     /// The encoded message.
     pub bytes: Bytes,
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource")
+            .field("name", &self.name)
+            .field("aliases", &self.aliases)
+            .field("version", &self.version)
+            .field("length", &self.bytes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 /// A resource that could not be used, and why; travels back to the server.

@@ -37,7 +37,7 @@ pub fn policy(policy: &Policy) -> Value {
 pub fn plugin(plugin: &Plugin) -> Value {
     let configuration = String::from_utf8_lossy(&plugin.configuration);
     let strategy = plugin.fail_strategy().as_str_name();
-    Fields::default()
+    let fields = Fields::default()
         .some("origin", plugin.origin.as_ref(), origin)
         .list("targets", &plugin.targets, target)
         .text("url", &plugin.url)
@@ -67,18 +67,18 @@ pub fn plugin(plugin: &Plugin) -> Value {
         })
         .text("unfetchable", &plugin.unfetchable)
         .list("hostEnv", &plugin.host_env, |name| json!(name))
-        .some(
-            "allowedUpstreams",
-            plugin.allowed_upstreams.as_ref(),
-            upstreams,
-        )
         .some("limits", plugin.limits.as_ref(), limits)
         .value(
             "allowOnHeadersStopIteration",
             plugin.allow_on_headers_stop_iteration.into(),
         )
-        .value("byRoutes", plugin.by_routes.into())
-        .done()
+        .value("byRoutes", plugin.by_routes.into());
+    // None is everywhere, an empty list is nowhere: both are said.
+    match &plugin.allowed_upstreams {
+        Some(allowed) => fields.always("allowedUpstreams", upstreams(allowed)),
+        None => fields,
+    }
+    .done()
 }
 
 fn upstreams(upstreams: &Upstreams) -> Value {

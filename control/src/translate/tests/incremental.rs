@@ -1,17 +1,19 @@
 //! A translation that follows random edits is the one from scratch, and its deltas add up to it.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::Index;
+use proto::cairn::waypoint::{PluginReport, Stage};
 use serde_json::Value;
 
 use super::{documents, scope};
 use crate::object::{Key, Store};
 use crate::source::{Document, Event};
 use crate::status::Status;
+use crate::translate::reports::Reported;
 use crate::translate::resources::{Named, ResourceEdits};
 use crate::translate::{
     Delta, Edits, Resources, Settings, Translator, WaypointName, WaypointResources,
@@ -92,26 +94,56 @@ fn follow<T>(all: &mut Named<T>, edits: Edits<T>) {
     }
 }
 
+/// What two waypoints may say of the plugins of the pool, and of one that is not there.
+fn reported() -> impl Strategy<Value = Reported> {
+    let stage = (0..3, "[A-Z][a-z]{0,3}").prop_map(|(state, reason)| Stage {
+        state,
+        reason,
+        ..Stage::default()
+    });
+    let report = (prop::option::of(stage), 0..3_i64).prop_map(|(stage, generation)| {
+        Arc::new(PluginReport {
+            generation,
+            fetched: stage.clone(),
+            healthy: stage,
+            ..PluginReport::default()
+        })
+    });
+    let name = prop::sample::select(vec!["a/plugin", "a/plugin/TrafficExtension", "a/none"]);
+    let said = prop::collection::btree_map(name.prop_map(str::to_owned), report, 0..3);
+    let pod = prop::sample::select(vec!["w-1", "w-2"]).prop_map(Arc::from);
+    let pods = prop::collection::btree_map(pod, said.prop_map(Arc::new), 0..3);
+    let waypoint = prop::sample::select(vec!["w", "v", "none"]);
+    let waypoint = waypoint.prop_map(|name| WaypointName::new("a", name));
+    prop::collection::btree_map(waypoint, pods, 0..3)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn incremental_is_from_scratch(
         batches in prop::collection::vec(
-            prop::collection::vec(any::<Edit>(), 1..4), 1..40)
+            (prop::collection::vec(any::<Edit>(), 1..4), reported()), 1..40)
     ) {
         let mut store = Store::new(Timestamp::UNIX_EPOCH);
         let mut following = Translator::new(Settings::default());
         let mut mirror = Mirror::default();
         let delta = following.update(store.objects());
         mirror.follow(delta, &following);
-        for batch in batches {
+        for (batch, reported) in batches {
             for edit in &batch {
                 store.apply(event(edit), Timestamp::UNIX_EPOCH);
             }
             let delta = following.update(store.objects());
             mirror.follow(delta, &following);
+            let before = following.findings(store.objects());
+            let delta = following.hear(reported.clone());
+            prop_assert!(delta.findings || before == following.findings(store.objects()));
+            prop_assert!(delta.resources.is_empty() && delta.manifests.is_empty());
+            mirror.follow(delta, &following);
             let mut fresh = Translator::new(Settings::default());
+            fresh.hear(reported);
             fresh.update(store.objects());
             prop_assert_eq!(following.resources(), fresh.resources());
             prop_assert_eq!(following.statuses(), fresh.statuses());

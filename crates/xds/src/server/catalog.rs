@@ -49,12 +49,22 @@ impl fmt::Display for Version {
 }
 
 /// One resource: encoded once, shared by every stream.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Eq, PartialEq)]
 pub struct Entry {
     version: Version,
     bytes: Bytes,
     aliases: Arc<[Arc<str>]>,
     companions: Arc<[Arc<str>]>,
+}
+
+/// Without the bytes: they may hold a secret.
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry")
+            .field("length", &self.bytes.len())
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Entry {
