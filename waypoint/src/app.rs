@@ -32,7 +32,7 @@ use crate::endpoint::Loads;
 use crate::http::upstream::Upstreams;
 use crate::listener;
 use crate::plugins::{NodeFacts, Reach, Standings, Vms};
-use crate::plugins::fetch::Loader;
+use crate::plugins::fetch::{self, Loader};
 use crate::state::{SharedWriter, State, Writer};
 use crate::worker::{Reporting, Worker};
 
@@ -151,7 +151,14 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     let (writer, loads) = Writer::new(Arc::clone(&state));
     let idle = writer.idle();
     let writer = SharedWriter::new(writer);
-    let host = wasm_host::Host::new(wasm_host::HostSettings::default())?;
+    let wasm = &config.modules;
+    let host = wasm_host::Host::new(wasm_host::HostSettings {
+        module_bytes: usize::try_from(wasm.settings.max_module)?,
+        cache: wasm.compiled.clone(),
+        ..wasm_host::HostSettings::default()
+    })?;
+    let modules = modules::Fetcher::new(wasm.settings.clone()).context("STATE_DIR")?;
+    fetch::metrics::register(&mut registry, modules.clone());
     let Discovery {
         synced,
         refusals,
@@ -159,12 +166,17 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     } = discovery::start(config, writer.clone(), families.xds.clone(), &tasks)?;
     let standings = Standings::new(reports);
     writer.with(|writer| writer.told_by(standings.clone()));
-    tasks.spawn(
-        "plugins",
-        Loader::new(host, writer, refusals).run(loads, tasks.clone()),
-    );
     let has_state = gates.gate("state");
     let (open, opened) = watch::channel(false);
+    let surroundings = fetch::Surroundings {
+        modules,
+        standings: standings.clone(),
+        state: Arc::clone(&state),
+        serves: opened.clone(),
+        purge: wasm.purge,
+    };
+    let loader = Loader::new(host, writer, refusals).within(surroundings, &tasks);
+    tasks.spawn("plugins", loader.run(loads, tasks.clone()));
     tasks.spawn("first state", first_state(synced, idle, has_state, open));
 
     let access = config.access_log.then_some(logs.access);

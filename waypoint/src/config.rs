@@ -3,6 +3,7 @@
 //! What the control plane says is not here; it is in `state`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use identity::Token;
@@ -41,6 +42,19 @@ pub struct Config {
     pub log_json: bool,
     /// Where we listen.
     pub listen: Listen,
+    /// How modules of plugins are got.
+    pub modules: Modules,
+}
+
+/// How modules of plugins are got.
+#[derive(Clone, Debug)]
+pub struct Modules {
+    /// Bounds of fetching.
+    pub settings: modules::Settings,
+    /// How often modules that nobody uses are removed from the cache.
+    pub purge: Duration,
+    /// Folder of compiled modules; without one, modules are compiled at every start.
+    pub compiled: Option<PathBuf>,
 }
 
 /// Who and where a waypoint is.
@@ -125,12 +139,65 @@ impl Config {
                 _ => None,
             }),
             listen: Listen::default(),
+            modules: Modules::load(&mut read),
             xds,
         };
         if read.problems.is_empty() {
             Ok(config)
         } else {
             Err(Invalid(read.problems))
+        }
+    }
+}
+
+impl Default for Modules {
+    /// The usual bounds, and nothing is kept over a restart.
+    fn default() -> Self {
+        Self {
+            settings: modules::Settings::default(),
+            purge: Duration::from_hours(1),
+            compiled: None,
+        }
+    }
+}
+
+impl Modules {
+    fn load(read: &mut Reader<'_>) -> Self {
+        let state = read.value("STATE_DIR").map(PathBuf::from);
+        let usual = modules::Settings::default();
+        let max_module = read
+            .number("ISTIO_WASM_MAX_BINARY_SIZE_BYTES")
+            .map_or(usual.max_module, |bytes| bytes as u64);
+        let retries = read.number("WASM_HTTP_REQUEST_MAX_RETRIES");
+        let blocked = read.text("BLOCKED_CIDRS_IN_WASM_FETCH", "");
+        let mut settings = modules::Settings {
+            cache: state.as_ref().map(|state| state.join("modules")),
+            expiry: read.duration("WASM_MODULE_EXPIRY", usual.expiry),
+            insecure: modules::Insecure::parse(&read.text("WASM_INSECURE_REGISTRIES", "")),
+            files: match read.text("MODULE_FILES", "any").as_str() {
+                "any" => modules::Files::Any,
+                folder => modules::Files::Under(folder.into()),
+            },
+            max_module,
+            max_download: max_module.saturating_mul(4),
+            request_timeout: read.duration("WASM_HTTP_REQUEST_TIMEOUT", usual.request_timeout),
+            tries: retries.map_or(usual.tries, |tries| {
+                u32::try_from(tries).unwrap_or(u32::MAX)
+            }),
+            ..usual
+        };
+        match modules::Settings::parse_blocked(&blocked) {
+            Ok(blocked) => settings.blocked = blocked,
+            Err(why) => read.problem("BLOCKED_CIDRS_IN_WASM_FETCH", &why),
+        }
+        let hosts = read.text("WASM_REGISTRY_AUTH_HOSTS", "");
+        if let Err(why) = settings.allow_auth_hosts(&hosts) {
+            read.problem("WASM_REGISTRY_AUTH_HOSTS", &why);
+        }
+        Self {
+            settings,
+            purge: read.duration("WASM_PURGE_INTERVAL", Duration::from_hours(1)),
+            compiled: state.map(|state| state.join("compiled")),
         }
     }
 }
@@ -194,6 +261,10 @@ impl Reader<'_> {
 
     fn text(&self, name: &str, default: &str) -> String {
         self.value(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    fn problem(&mut self, name: &str, why: &dyn std::fmt::Display) {
+        self.problems.push(format!("{name}: {why}"));
     }
 
     fn required(&mut self, name: &str) -> Str {

@@ -1,126 +1,178 @@
 //! Gets modules and compiles them, where nothing waits for it.
+//!
+//! `source` says what is to be fetched for a plugin, `compile` makes a plugin of what came, `told`
+//! is what the control plane hears of it.
 
-use std::collections::HashMap;
-use std::fs::File;
-use std::hash::{DefaultHasher, Hasher};
-use std::io::Read;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::Str;
-use mesh::plugin::{Kind, Plugin};
-use parking_lot::Mutex;
+use mesh::plugin::Plugin;
+use modules::{Fetcher, Module, Request};
 use runtime::TaskSet;
-use tokio::sync::mpsc;
-use wasm_host::{Host, Module, PluginConfig, PluginHost};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use wasm_host::Host;
 use xds::client::Refusals;
 
-use crate::state::{Effect, Load, SharedWriter};
+use crate::plugins::Standings;
+use crate::state::{Effect, Load, SharedWriter, State};
+
+mod compile;
+pub(crate) mod metrics;
+mod source;
+mod told;
 
 #[cfg(test)]
 mod tests;
 
+use compile::Compiler;
+use told::Told;
+
 /// How long a plugin that is new may be loaded before requests are treated as its `failStrategy`
 /// says. Until then it is not there yet, as if its object had been written that much later.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// The wait before a module that cannot be read is looked for again; it doubles …
+/// The same for a module from a network while the proxy is not ready: no registry makes it wait, and
+/// a plugin that is not there yet is no way around it.
+const PATIENCE_AT_START: Duration = Duration::from_secs(1);
+/// The wait before a module that cannot be had is looked for again; it doubles …
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// … up to this.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-/// Largest module that is read, in bytes.
-const MODULE_LIMIT: u64 = 16 << 20;
-/// URLs whose modules are remembered; one more begins anew.
-const REMEMBERED: usize = 64;
+/// … up to this for a file …
+const LONGEST_WAIT_FILE: Duration = Duration::from_secs(30);
+/// … and up to this for what comes over a network.
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// Loads what the writer asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Loader {
-    host: Host,
     writer: SharedWriter,
     refusals: Refusals,
-    /// What was compiled last for a URL, and from which bytes: a change of configuration alone
-    /// costs no compilation, and several plugins with one module wait for one.
-    compiled: Arc<Mutex<HashMap<Str, Slot>>>,
-    /// Where plugins write their crossings.
-    trace: Option<wasm_host::Trace>,
+    compiler: Compiler,
+    modules: Fetcher,
+    told: Option<Told>,
+    /// Becomes true when the proxy serves; without it, it does.
+    serves: Option<watch::Receiver<bool>>,
 }
 
-/// What one URL's module was compiled to; locked while it is being compiled.
-type Slot = Arc<Mutex<Option<Compiled>>>;
+/// What a loader has in a mesh, beside what it has anywhere.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    /// Gets modules.
+    pub(crate) modules: Fetcher,
+    /// Hear what becomes of plugins.
+    pub(crate) standings: Standings,
+    /// Says which plugins there are.
+    pub(crate) state: Arc<State>,
+    /// Becomes true when the proxy serves.
+    pub(crate) serves: watch::Receiver<bool>,
+    /// How often modules that nobody uses are looked for.
+    pub(crate) purge: Duration,
+}
 
 /// Why a plugin cannot run.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Failure {
     /// Nothing but another object changes that.
-    Final(Str),
-    /// Its module cannot be read, such as because it is not there yet.
-    Unread(Str),
+    Final(Reason, Str),
+    /// Its module cannot be had, such as because it is not there yet.
+    Unread(Reason, Str),
     /// Its module, of this digest, cannot be used.
-    Unusable(Str, u64),
+    Unusable(Reason, Str, modules::Digest),
 }
+
+/// Why, in one word, as it stands in the status of the object.
+type Reason = &'static str;
 
 impl Failure {
     fn why(&self) -> &Str {
         match self {
-            Self::Final(why) | Self::Unread(why) | Self::Unusable(why, _) => why,
+            Self::Final(_, why) | Self::Unread(_, why) | Self::Unusable(_, why, _) => why,
         }
     }
-}
-
-#[derive(Debug)]
-struct Compiled {
-    bytes: Vec<u8>,
-    module: Module,
 }
 
 impl Loader {
     pub(crate) fn new(host: Host, writer: SharedWriter, refusals: Refusals) -> Self {
         Self {
-            host,
             writer,
             refusals,
-            compiled: Arc::default(),
-            trace: None,
+            compiler: Compiler::new(host),
+            modules: Fetcher::default(),
+            told: None,
+            serves: None,
         }
     }
 
     /// Has plugins write every crossing between proxy and guest.
     #[must_use]
     pub(crate) fn traced(mut self, trace: Option<wasm_host::Trace>) -> Self {
-        self.trace = trace;
+        self.compiler.trace = trace;
+        self
+    }
+
+    /// Puts the loader into a mesh; a task looks after the modules it keeps.
+    #[must_use]
+    pub(crate) fn within(mut self, surroundings: Surroundings, tasks: &TaskSet) -> Self {
+        let Surroundings {
+            modules,
+            standings,
+            state,
+            serves,
+            purge,
+        } = surroundings;
+        tasks.spawn("module cache", purge_at(purge, modules.clone(), state));
+        self.modules = modules;
+        self.told = Some(Told::new(standings));
+        self.serves = Some(serves);
         self
     }
 
     /// Loads until nobody asks any more.
     pub(crate) async fn run(self, mut asked: mpsc::UnboundedReceiver<Load>, tasks: TaskSet) {
         while let Some(load) = asked.recv().await {
-            tasks.spawn("plugin load", self.clone().load(load));
+            let loader = self.clone();
+            tasks.spawn(
+                "plugin load",
+                async move { Box::pin(loader.load(load)).await },
+            );
         }
     }
 
     /// Loads a plugin. A module that is not there is looked for until it is, or nobody wants it.
     async fn load(self, load: Load) {
+        let request = match source::request(&load.plugin) {
+            Ok(request) => request,
+            Err(failure) => return self.fails(&load, &failure, true),
+        };
+        let is_remote = request.reference.is_remote();
         let mut wait = FIRST_WAIT;
         let mut last = None;
         let mut was_missing = false;
         loop {
-            let failure = match self.attempt(&load, last.clone()).await {
+            let failure = match self.attempt(&load, &request, last.as_ref()).await {
                 Ok(ready) => return self.runs(&load, ready),
                 Err(failure) => failure,
             };
-            was_missing |= matches!(failure, Failure::Unread(_));
-            // What is read as soon as it appears may not have been written to its end.
-            let heals = was_missing && !matches!(failure, Failure::Final(_));
+            was_missing |= matches!(failure, Failure::Unread(..));
+            let heals = match failure {
+                Failure::Final(..) => false,
+                Failure::Unread(..) => true,
+                // A file that is read as soon as it appears may not have been written to its end.
+                Failure::Unusable(..) => was_missing && !is_remote,
+            };
             if last.as_ref() != Some(&failure) {
-                self.fails(&load, failure.why(), true);
+                self.fails(&load, &failure, true);
             }
             last = Some(failure);
             if !heals {
                 return;
             }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 2).min(LONGEST_WAIT);
+            tokio::time::sleep(if is_remote { jittered(wait) } else { wait }).await;
+            wait = (wait * 2).min(if is_remote {
+                LONGEST_WAIT
+            } else {
+                LONGEST_WAIT_FILE
+            });
             if !self.writer.with(|writer| writer.is_wanted(&load)) {
                 return;
             }
@@ -131,38 +183,95 @@ impl Loader {
     async fn attempt(
         &self,
         load: &Load,
-        last: Option<Failure>,
+        request: &Request,
+        last: Option<&Failure>,
     ) -> Result<wasm_host::Plugin, Failure> {
-        let (compiler, plugin) = (self.clone(), Arc::clone(&load.plugin));
-        let is_first = last.is_none();
-        let mut loading =
-            tokio::task::spawn_blocking(move || compiler.compile(&plugin, last.as_ref()));
-        let in_time = tokio::time::timeout(PATIENCE, &mut loading).await;
-        let loaded = if let Ok(loaded) = in_time {
-            loaded
+        let begun = Instant::now();
+        let is_remote = request.reference.is_remote();
+        let is_starting = self.serves.as_ref().is_some_and(|serves| !*serves.borrow());
+        let patience = if is_remote && is_starting {
+            PATIENCE_AT_START
         } else {
-            if is_first {
-                self.fails(load, &"it is still being loaded".into(), false);
-            }
-            loading.await
+            PATIENCE
         };
-        loaded.unwrap_or_else(|_| {
+        let late = Late {
+            load,
+            until: begun + patience,
+            // What was said before still holds.
+            is_said: last.is_some(),
+        };
+        let why = "its module is still being fetched";
+        let fetching = Box::pin(self.modules.fetch(request));
+        let (fetched, is_said) = self.patiently(late, fetching, why, is_remote).await;
+        let module = fetched.map_err(|error| source::failure(&request.reference, &error))?;
+        if let Some(failure @ Failure::Unusable(_, _, known)) = last
+            && *known == module.sha256
+        {
+            return Err(failure.clone());
+        }
+        if let Some(told) = &self.told {
+            told.fetched(load, &request.reference, &module);
+        }
+        let late = Late {
+            load,
+            until: begun + PATIENCE,
+            is_said,
+        };
+        let compiling = Box::pin(self.compile(&load.plugin, module));
+        let why = "it is still being compiled";
+        self.patiently(late, compiling, why, false).await.0
+    }
+
+    /// Waits; if it takes long, requests are treated meanwhile as the plugin's `failStrategy` says.
+    /// Returns also whether that was said.
+    async fn patiently<T>(
+        &self,
+        late: Late<'_>,
+        mut work: impl Future<Output = T> + Unpin,
+        why: &'static str,
+        last: bool,
+    ) -> (T, bool) {
+        let in_time = tokio::time::timeout_at(late.until, &mut work).await;
+        if let Ok(done) = in_time {
+            return (done, late.is_said);
+        }
+        if !late.is_said {
+            self.fails(late.load, &Failure::Unread("Pending", why.into()), last);
+        }
+        (work.await, true)
+    }
+
+    async fn compile(
+        &self,
+        plugin: &Arc<Plugin>,
+        module: Module,
+    ) -> Result<wasm_host::Plugin, Failure> {
+        let compiled = self.compiler.compile(Arc::clone(plugin), module).await;
+        compiled.unwrap_or_else(|| {
             let why = "loading it failed inside the proxy";
-            Err(Failure::Final(why.into()))
+            Err(Failure::Final("InternalError", why.into()))
         })
     }
 
     fn runs(&self, load: &Load, ready: wasm_host::Plugin) {
-        let (plugin, digest) = (&load.plugin.origin, ready.module().sha256());
+        let (plugin, digest) = (&load.plugin.origin, ready.module().sha256().to_owned());
         tracing::info!(%plugin, url = %load.plugin.url, digest, "plugin loaded");
         self.tell(load, Ok(ready), true);
+        if let Some(told) = &self.told {
+            told.runs(load, &digest);
+        }
     }
 
     /// * `last` — see [`Writer::loaded`](crate::state::Writer::loaded).
-    fn fails(&self, load: &Load, why: &Str, last: bool) {
-        if let Some(effect) = self.tell(load, Err(Str::clone(why)), last) {
-            let plugin = &load.plugin.origin;
-            tracing::warn!(%plugin, url = %load.plugin.url, why = &**why, effect, "plugin cannot run");
+    fn fails(&self, load: &Load, failure: &Failure, last: bool) {
+        let why = failure.why();
+        let Some(effect) = self.tell(load, Err(Str::clone(why)), last) else {
+            return;
+        };
+        let plugin = &load.plugin.origin;
+        tracing::warn!(%plugin, url = %load.plugin.url, why = &**why, effect, "plugin cannot run");
+        if let Some(told) = &self.told {
+            told.fails(load, failure, effect);
         }
     }
 
@@ -191,118 +300,33 @@ impl Loader {
             effect
         })
     }
+}
 
-    /// Reads, compiles and tries a plugin. Blocks.
-    fn compile(
-        &self,
-        plugin: &Plugin,
-        last: Option<&Failure>,
-    ) -> Result<wasm_host::Plugin, Failure> {
-        if plugin.kind == Kind::Network {
-            let why = "plugins of type NETWORK are not run: connections are not shown to guests";
-            return Err(Failure::Final(why.into()));
-        }
-        let bytes = read(&plugin.url)?;
-        let digest = digest(&bytes);
-        if let Some(failure @ Failure::Unusable(_, known)) = last
-            && *known == digest
-        {
-            return Err(failure.clone());
-        }
-        self.prepare(plugin, bytes)
-            .map_err(|why| Failure::Unusable(why, digest))
-    }
+/// How long something may take before it is said that it takes long.
+struct Late<'l> {
+    load: &'l Load,
+    until: Instant,
+    is_said: bool,
+}
 
-    fn prepare(&self, plugin: &Plugin, bytes: Vec<u8>) -> Result<wasm_host::Plugin, Str> {
-        let module = self.module(plugin, bytes)?;
-        if let Some(wanted) = &plugin.sha256
-            && module.sha256() != &**wanted
-        {
-            let found = module.sha256();
-            return Err(format!("sha256 is {found} and must be {wanted}").into());
-        }
-        let environment = plugin.env.iter();
-        let config = PluginConfig {
-            name: plugin.name().to_string(),
-            root_id: plugin.root_id.to_string(),
-            tenant: plugin.origin.namespace.to_string(),
-            configuration: plugin.configuration.clone(),
-            environment: environment
-                .map(|(k, v)| (k.to_string(), v.to_string()))
-                .collect(),
-            trace: self.trace.clone(),
-            ..PluginConfig::default()
+/// Between half of a wait and one and a half of it: a registry that comes back is not asked by every
+/// proxy at once.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(0.5 + fastrand::f64())
+}
+
+/// Removes modules that nobody has used for a while, for ever.
+async fn purge_at(every: Duration, modules: Fetcher, state: Arc<State>) {
+    loop {
+        tokio::time::sleep(every).await;
+        let snapshot = state.current();
+        let in_use = move |sha256: &str| {
+            let mut plugins = snapshot.plugins();
+            plugins.any(|loaded| {
+                let module = loaded.module.as_ref().ok();
+                module.is_some_and(|plugin| plugin.module().sha256() == sha256)
+            })
         };
-        let ready = wasm_host::Plugin::new(module, config);
-        ready
-            .validate(Rc::new(Trial))
-            .map_err(|error| runtime::report(&error))?;
-        Ok(ready)
+        modules.purge(in_use).await;
     }
-
-    fn module(&self, plugin: &Plugin, bytes: Vec<u8>) -> Result<Module, Str> {
-        let slot = self.slot(&plugin.url);
-        let mut known = slot.lock();
-        if let Some(compiled) = &*known
-            && compiled.bytes == bytes
-        {
-            return Ok(compiled.module.clone());
-        }
-        let module = self
-            .host
-            .compile(&bytes)
-            .map_err(|error| runtime::report(&error))?;
-        *known = Some(Compiled {
-            bytes,
-            module: module.clone(),
-        });
-        Ok(module)
-    }
-
-    fn slot(&self, url: &Str) -> Slot {
-        let mut slots = self.compiled.lock();
-        if !slots.contains_key(url) && slots.len() >= REMEMBERED {
-            slots.clear();
-        }
-        Arc::clone(slots.entry(Str::clone(url)).or_default())
-    }
-}
-
-/// A plugin's surroundings while it is tried out: they log, and do nothing else.
-struct Trial;
-
-impl PluginHost for Trial {}
-
-fn read(url: &str) -> Result<Vec<u8>, Failure> {
-    let never = |why: String| Failure::Final(why.into());
-    let Some(path) = url.strip_prefix("file://") else {
-        let why = format!("{url}: only file:// followed by an absolute path is fetched");
-        return Err(never(why));
-    };
-    if !path.starts_with('/') {
-        return Err(never(format!("{url}: the path must be absolute")));
-    }
-    let unreadable = |error: std::io::Error| {
-        let text = error.to_string();
-        // The number behind it says nothing more.
-        let text = text.split(" (os error").next().unwrap_or_default();
-        Failure::Unread(format!("{url}: {text}").into())
-    };
-    let mut bytes = vec![];
-    let file = File::open(path).map_err(unreadable)?;
-    file.take(MODULE_LIMIT + 1)
-        .read_to_end(&mut bytes)
-        .map_err(unreadable)?;
-    if bytes.len() as u64 > MODULE_LIMIT {
-        let why = format!("{url}: it has more than {MODULE_LIMIT} bytes");
-        return Err(never(why));
-    }
-    Ok(bytes)
-}
-
-/// Tells modules apart that one path has had; not for secrets.
-fn digest(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(bytes);
-    hasher.finish()
 }

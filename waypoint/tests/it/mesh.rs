@@ -16,7 +16,7 @@ use runtime::LocalTasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use waypoint::app::{self, Bound, Logs};
-use waypoint::config::{Config, Listen, Place};
+use waypoint::config::{Config, Listen, Modules, Place};
 
 use crate::authority::Authority;
 use crate::backend::{Backend, Speaks};
@@ -222,6 +222,7 @@ fn config(control: &Control, authority: &Authority) -> Config {
             stats: any,
             readiness: any,
         },
+        modules: Modules::default(),
     }
 }
 

@@ -1,26 +1,84 @@
-//! What is read, and what is not.
+//! What is fetched for a plugin, and what is not.
 
-use super::{Failure, read};
+use std::sync::Arc;
 
-#[test]
-fn only_absolute_files_are_read() {
-    for url in [
-        "oci://registry/x",
-        "https://x/y.wasm",
-        "registry/x",
-        "file://relative.wasm",
-    ] {
-        let failure = read(url).unwrap_err();
-        assert!(
-            matches!(&failure, Failure::Final(why) if why.starts_with(url)),
-            "{failure:?}"
-        );
-    }
+use mesh::plugin::{Plugin, PullPolicy, PullSecret};
+use modules::{Digest, Reference};
+
+use super::Failure;
+use super::source::{failure, request};
+
+fn plugin(url: &str) -> Plugin {
+    let message = proto::cairn::waypoint::Plugin {
+        origin: Some(proto::cairn::waypoint::Origin {
+            kind: "WasmPlugin".to_owned(),
+            namespace: "team".to_owned(),
+            name: "filter".to_owned(),
+            ..Default::default()
+        }),
+        targets: vec![proto::cairn::waypoint::Target {
+            kind: Some(proto::cairn::waypoint::target::Kind::Waypoint(true)),
+        }],
+        url: url.to_owned(),
+        ..Default::default()
+    };
+    Plugin::try_from(message).unwrap()
 }
 
 #[test]
-fn a_missing_file_is_named_and_may_come() {
+fn everything_the_object_says_of_its_module_is_asked_for() {
+    let digest = Digest::of(b"module");
+    let mut plugin = plugin("oci://ghcr.io/team/filter:v1");
+    plugin.sha256 = Some(digest.hex().into());
+    plugin.pull_policy = PullPolicy::Always;
+    plugin.revision = "7".into();
+    let secret = br#"{"auths":{"ghcr.io":{"username":"me","password":"secret"}}}"#;
+    plugin.pull_secret = Some(PullSecret::new(secret));
+    let request = request(&plugin).unwrap();
+    assert_eq!(
+        request.reference.to_string(),
+        "oci://ghcr.io/team/filter:v1"
+    );
+    assert_eq!(request.sha256, Some(digest));
+    assert_eq!(request.policy, modules::PullPolicy::Always);
+    assert_eq!((&*request.revision, &*request.tenant), ("7", "team"));
+    assert_eq!(format!("{:?}", request.credentials), r#"{"ghcr.io"}"#);
+}
+
+#[test]
+fn what_no_try_can_change_is_refused_at_once() {
+    let refused = |plugin: &Plugin| match request(plugin) {
+        Err(Failure::Final(reason, why)) => (reason, why.to_string()),
+        other => panic!("{other:?}"),
+    };
+    let (reason, why) = refused(&plugin("file://relative.wasm"));
+    assert_eq!(reason, "InvalidURL");
+    assert!(
+        why.starts_with("file://relative.wasm: the path must be absolute"),
+        "{why}"
+    );
+    let mut secret = plugin("oci://ghcr.io/a/b");
+    secret.pull_secret = Some(PullSecret::new(b"hunter2"));
+    let (reason, why) = refused(&secret);
+    assert_eq!(reason, "InvalidPullSecret");
+    assert!(!why.contains("hunter2"), "{why}");
+    let mut unfetchable = plugin("oci://ghcr.io/a/b");
+    unfetchable.unfetchable = Some("its Secret is not there".into());
+    assert_eq!(
+        refused(&unfetchable),
+        ("ImagePullFailed", "its Secret is not there".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_missing_file_is_named_and_may_come() {
     let url = "file:///no/such/module.wasm";
-    let why = format!("{url}: No such file or directory");
-    assert_eq!(read(url), Err(Failure::Unread(why.into())));
+    let asked = request(&plugin(url)).unwrap();
+    let error = modules::Fetcher::default().fetch(&asked).await.unwrap_err();
+    let why: Arc<str> = format!("{url}: No such file or directory").into();
+    let reference = Reference::parse(url).unwrap();
+    assert_eq!(
+        failure(&reference, &error),
+        Failure::Unread("FileUnreadable", why)
+    );
 }
