@@ -23,6 +23,7 @@ mod fixtures;
 pub mod fuzz;
 mod http;
 mod listener;
+pub mod local;
 mod plugins;
 mod sniff;
 mod stream;
