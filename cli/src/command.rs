@@ -3,6 +3,7 @@
 mod detach;
 mod down;
 mod exec;
+mod filter;
 mod get;
 mod logs;
 mod privileges;
@@ -49,6 +50,9 @@ enum Command {
     Status(status::Args),
     /// Print objects.
     Get(get::Args),
+    /// Write a filter: begin, build, look into, try, measure, publish.
+    #[command(subcommand)]
+    Filter(filter::Filter),
     /// Be the control plane.
     #[command(hide = true)]
     Control(control::config::Paths),
@@ -79,6 +83,7 @@ impl Cli {
             Command::Logs(args) => block_on(logs::run(&mesh, args)),
             Command::Status(args) => block_on(status::run(&mesh, args)),
             Command::Get(args) => block_on(get::run(&mesh, args)),
+            Command::Filter(filter) => block_on(filter::run(filter)),
             Command::Sample(sample) => {
                 block_on(async { sample.run().await.map(|()| ExitCode::SUCCESS) })
             }
@@ -113,7 +118,7 @@ fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Resu
 }
 
 /// Reads a duration as people write it: `90s`, `2m`, `500ms`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits
         .parse()

@@ -12,6 +12,7 @@
 )]
 
 mod command;
+mod filter;
 mod runner;
 mod sample;
 mod support;

@@ -50,7 +50,15 @@ const EDGES: [(&str, &[&str]); 16] = [
     ),
     (
         "cairn",
-        &["control", "modules", "proto", "runtime", "waypoint", "ztunnel"],
+        &[
+            "control",
+            "modules",
+            "proto",
+            "runtime",
+            "wasm-host",
+            "waypoint",
+            "ztunnel",
+        ],
     ),
     ("testkit", &[]),
     (

@@ -1,11 +1,13 @@
 // A filter that greets.
 export * from "@solo-io/proxy-runtime/proxy";
 import {
+  BufferTypeValues,
   Context,
   FilterHeadersStatusValues,
   GrpcStatusValues,
   LogLevelValues,
   RootContext,
+  get_buffer_bytes,
   log,
   registerRootContext,
   send_local_response,
@@ -14,6 +16,20 @@ import {
 
 // The filter with one configuration, which is a text; it makes a Request for each request.
 class Plugin extends RootContext {
+  greeting: string = "";
+
+  // The runtime's own onConfigure loses what it reads.
+  onConfigure(size: u32): bool {
+    if (size == 0) {
+      // The proxy does not use a filter that answers false here.
+      log(LogLevelValues.error, "the configuration must be the text to greet with");
+      return false;
+    }
+    const bytes = get_buffer_bytes(BufferTypeValues.PluginConfiguration, 0, size);
+    this.greeting = String.UTF8.decode(bytes);
+    return true;
+  }
+
   createContext(id: u32): Context {
     return new Request(id, this);
   }
@@ -21,8 +37,11 @@ class Plugin extends RootContext {
 
 // One request and its answer.
 class Request extends Context {
-  constructor(id: u32, root: RootContext) {
-    super(id, root);
+  private plugin: Plugin;
+
+  constructor(id: u32, plugin: Plugin) {
+    super(id, plugin);
+    this.plugin = plugin;
   }
 
   onRequestHeaders(count: u32, end: bool): FilterHeadersStatusValues {
@@ -34,7 +53,7 @@ class Request extends Context {
       send_local_response(403, "forbidden", body, [], GrpcStatusValues.PermissionDenied);
       return FilterHeadersStatusValues.StopIteration;
     }
-    headers.replace("x-greeting", this.root_context.getConfiguration());
+    headers.replace("x-greeting", this.plugin.greeting);
     return FilterHeadersStatusValues.Continue;
   }
 

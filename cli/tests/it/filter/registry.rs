@@ -1,0 +1,111 @@
+//! Publishing a module in a real registry, Debian's, and getting it back.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use super::{Folder, guest};
+
+/// A registry without credentials, in plain HTTP; killed with its drop.
+struct Registry {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Registry {
+    fn start(folder: &Folder) -> Option<Self> {
+        let configuration = format!(
+            "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n\
+             http:\n  addr: 127.0.0.1:0\n",
+            folder.path("registry").display()
+        );
+        let file = folder.write("registry.yml", configuration);
+        let started = Command::new("docker-registry")
+            .arg("serve")
+            .arg(file)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = started else {
+            skipped();
+            return None;
+        };
+        let mut log = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        let address = loop {
+            line.clear();
+            assert_ne!(log.read_line(&mut line).unwrap(), 0, "the registry ended");
+            if let Some((_, rest)) = line.split_once("listening on ") {
+                let of_address = |c: char| c.is_ascii_digit() || c == '.' || c == ':';
+                break rest.chars().take_while(|c| of_address(*c)).collect();
+            }
+        };
+        // Read to its end, or it would stop.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Some(Self { child, address })
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "who runs the tests has to hear of it")]
+fn skipped() {
+    assert!(
+        std::env::var_os("REQUIRE_ROOT").is_none(),
+        "docker-registry (Debian's package of that name) must be installed"
+    );
+    eprintln!("\n*** SKIPPED: docker-registry (Debian's package of that name) is missing ***\n");
+}
+
+#[test]
+fn what_is_published_is_what_one_gets() {
+    let folder = Folder::new();
+    let Some(registry) = Registry::start(&folder) else {
+        return;
+    };
+    let module = guest::signs("one");
+    folder.write("guest.wasm", &module);
+    let url = format!("oci://{}/filters/guest:v1", registry.address);
+    let told = folder
+        .filter(&["push", &url, "guest.wasm", "--insecure", "-o", "json"])
+        .ends(0);
+    let pushed = told.json();
+    assert_eq!(pushed["module"].as_str().unwrap().len(), 64);
+
+    let told = folder.filter(&["inspect", &url, "--insecure"]).ends(0);
+    assert!(
+        told.stdout.contains(pushed["module"].as_str().unwrap()),
+        "{told:?}"
+    );
+
+    std::fs::remove_file(folder.path("guest.wasm")).unwrap();
+    let told = folder.filter(&["pull", &url, "--insecure"]).ends(0);
+    assert_eq!(told.stdout, "guest.wasm\n");
+    assert_eq!(std::fs::read(folder.path("guest.wasm")).unwrap(), module);
+    folder
+        .filter(&["pull", &url, "--insecure", "--file", "other.wasm"])
+        .ends(0);
+    assert_eq!(std::fs::read(folder.path("other.wasm")).unwrap(), module);
+
+    let none = format!("oci://{}/filters/none:v1", registry.address);
+    let told = folder.filter(&["pull", &none, "--insecure"]).ends(1);
+    assert!(told.stderr.contains("filters/none:v1"), "{told:?}");
+}
+
+#[test]
+fn what_no_proxy_can_load_is_not_published() {
+    let folder = Folder::new();
+    folder.write("guest.wasm", guest::wants_more());
+    let told = folder
+        .filter(&["push", "oci://127.0.0.1:1/a:b", "guest.wasm"])
+        .ends(1);
+    assert!(told.stderr.contains("proxy_make_coffee"), "{told:?}");
+    let told = folder
+        .filter(&["push", "https://example/a.wasm", "guest.wasm"])
+        .ends(1);
+    assert!(told.stderr.contains("oci://REGISTRY/NAME:TAG"), "{told:?}");
+}
