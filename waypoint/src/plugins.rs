@@ -3,7 +3,8 @@
 //! `fetch` gets modules and compiles them, on the control thread; `vms` keeps a running instance
 //! of each on every worker, with its `surroundings`; `standing` is what the control
 //! plane hears of them; `attach` runs them on the heads of a request
-//! and its answer, in order, and `filtered` on their bodies; `exchange` is what they share meanwhile,
+//! and its answer, in order, and `filtered` on their bodies, `network` on
+//! the bytes of a connection; `exchange` is what they share meanwhile,
 //! `bridge` and `properties` are what they see of it; `callout` and `grpc` carry out their calls to
 //! other services. What happens when a plugin cannot run is its own `failStrategy`, whatever the
 //! cause: no module, a bad one, a guest that traps or takes too long.
@@ -15,13 +16,14 @@ mod exchange;
 pub(crate) mod fetch;
 mod filtered;
 mod grpc;
+pub(crate) mod network;
 mod node;
 mod properties;
 mod standing;
 mod surroundings;
 mod vms;
 
-pub(crate) use attach::{Chain, Flow, concluded, length, request, response};
+pub(crate) use attach::{Chain, Flow, concluded, length, one, request, response};
 pub(crate) use callout::Reach;
 pub(crate) use filtered::Filtered;
 pub(crate) use node::NodeFacts;

@@ -31,8 +31,6 @@ enum Error {
     Denied(Denied),
     #[error("connection closed due to policy change: {0}")]
     DeniedLater(Denied),
-    #[error("plugin cannot run: {0}")]
-    Plugin(String),
     #[error("no healthy upstream")]
     NoEndpoint,
     #[error("cannot connect")]
@@ -46,7 +44,7 @@ enum Error {
 impl Error {
     fn flag(&self) -> Flag {
         match self {
-            Self::Denied(_) | Self::DeniedLater(_) | Self::Plugin(_) => Flag::Denied,
+            Self::Denied(_) | Self::DeniedLater(_) => Flag::Denied,
             Self::NoEndpoint | Self::Connect(_) => Flag::Connect,
             Self::Gone | Self::Drain => Flag::None,
         }
@@ -55,7 +53,7 @@ impl Error {
     fn status(&self) -> StatusCode {
         match self {
             Self::Denied(_) | Self::DeniedLater(_) => StatusCode::UNAUTHORIZED,
-            Self::Plugin(_) | Self::NoEndpoint | Self::Connect(_) | Self::Gone | Self::Drain => {
+            Self::NoEndpoint | Self::Connect(_) | Self::Gone | Self::Drain => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
         }
@@ -88,7 +86,10 @@ pub(crate) async fn serve_connect(tunnel: Rc<Tunnel>, connect: Connect) {
 }
 
 /// Serves a tunnel that turned out to be opaque. `first` has been read from it already.
-pub(crate) async fn serve(tunnel: Rc<Tunnel>, first: Bytes, stream: hbone::Tunnel) {
+pub(crate) async fn serve<Io>(tunnel: Rc<Tunnel>, first: Bytes, stream: Io)
+where
+    Io: copy::Side + Unpin,
+{
     let started = Instant::now();
     match begin(&tunnel).await {
         Ok(upstream) => join(&tunnel, started, first, stream, upstream).await,
@@ -102,13 +103,6 @@ async fn begin(tunnel: &Tunnel) -> Result<Upstream, Error> {
     let snapshot = tunnel.worker.state.current();
     let rules = tunnel.rules(&snapshot).ok_or(Error::Gone)?;
     check(tunnel, &rules).map_err(Error::Denied)?;
-    if let Some(plugin) = rules
-        .plugins
-        .iter()
-        .find(|plugin| plugin.blocks_connections())
-    {
-        return Err(Error::Plugin(plugin.to_string()));
-    }
     let deadline = Instant::now() + CONNECT_TIMEOUT;
     let host = tunnel
         .destination
@@ -174,13 +168,15 @@ fn check(tunnel: &Tunnel, rules: &Rules) -> Result<(), Denied> {
 }
 
 /// Moves bytes until both sides are done, a policy says no, or the drain is over.
-async fn join(
+async fn join<Io>(
     tunnel: &Rc<Tunnel>,
     started: Instant,
     first: Bytes,
-    stream: hbone::Tunnel,
+    stream: Io,
     upstream: Upstream,
-) {
+) where
+    Io: copy::Side + Unpin,
+{
     let Upstream {
         endpoint,
         stream: mut to,

@@ -6,15 +6,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hbone::Authority;
+use hbone::copy;
 use hbone::server::{Connect, Rejected};
 use http::{HeaderMap, StatusCode};
 use mesh::service::AppProtocol;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use crate::http::context::{Destination, Peer, Tunnel};
 use crate::http::report::Series;
+use crate::plugins::network;
 use crate::sniff::{Protocol, sniff};
 use crate::state::Snapshot;
 use crate::worker::Worker;
@@ -72,13 +76,41 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) 
         series: Series::default(),
     });
     let declared = declared(&tunnel.destination);
-    if matches!(declared, AppProtocol::Tcp | AppProtocol::Tls) {
+    let watching = tunnel
+        .rules(&snapshot)
+        .filter(|rules| rules.watching().next().is_some());
+    drop(snapshot);
+    if matches!(declared, AppProtocol::Tcp | AppProtocol::Tls) && watching.is_none() {
         return tcp::serve_connect(tunnel, connect).await;
     }
     // Whoever sends requests is answered for each of them, so the tunnel itself comes up.
     let Ok(stream) = connect.accept(HeaderMap::new()) else {
         return;
     };
+    let Some(rules) = watching else {
+        return carry(tunnel, declared, stream).await;
+    };
+    // Boxed, because nearly no connection is watched.
+    Box::pin(async {
+        match network::watch(&tunnel, &rules, stream).await {
+            Ok(watched) => carry(tunnel, declared, watched).await,
+            Err(error) => {
+                let error = runtime::report(&error);
+                tracing::info!(error, peer = %tunnel.peer.id, "connection closed by a plugin");
+            }
+        }
+    })
+    .await;
+}
+
+/// Serves what travels in a tunnel to its end.
+async fn carry<Io>(tunnel: Rc<Tunnel>, declared: AppProtocol, stream: Io)
+where
+    Io: copy::Side + AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    if matches!(declared, AppProtocol::Tcp | AppProtocol::Tls) {
+        return tcp::serve(tunnel, Bytes::new(), stream).await;
+    }
     let mut drain = tunnel.worker.drain.clone();
     let sniffed = tokio::select! {
         sniffed = sniff(stream, declared != AppProtocol::Unknown) => sniffed,

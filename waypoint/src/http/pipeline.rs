@@ -1,7 +1,7 @@
 //! The order in which things happen to a request, which is what users can observe.
 //!
 //! Sanitize, CUSTOM policies, AUTHN plugins, (tokens), AUTHZ plugins, DENY and ALLOW policies,
-//! STATS and then other plugins, route and its filters, endpoint. Source: DESIGN §5, which is
+//! STATS and then other plugins, route and its filters, plugins of the rule, endpoint. Source: DESIGN §5, which is
 //! Istio's order; the test of this file holds it.
 
 use std::rc::Rc;
@@ -55,6 +55,11 @@ pub(crate) async fn run(
         route::Flow::Reply(reply) => return Ok(reply),
         route::Flow::To(routed) => routed,
     };
+    for plugin in &routed.plugins {
+        if let Flow::Reply(reply) = plugins::one(cx, plugin, &mut head, &mut body).await? {
+            return Ok(reply);
+        }
+    }
     body.promise(plugins::length(&head.headers));
     let head = Rc::new(head);
     cx.plugins.sent(&head);

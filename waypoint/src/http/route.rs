@@ -15,6 +15,7 @@ use super::body::Body;
 use super::context::{Destination, RequestCtx};
 use super::error::{Error, Kind};
 use super::head::{Head, View};
+use crate::state::{Loaded, Snapshot};
 
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,8 @@ pub(crate) struct Routed {
     pub(crate) timeouts: Timeouts,
     /// What the user said about trying again.
     pub(crate) retry: Option<Retry>,
+    /// Plugins of the rule and of the backend, in order.
+    pub(crate) plugins: Vec<Arc<Loaded>>,
     response_filters: Vec<HeaderEdits>,
 }
 
@@ -55,6 +58,7 @@ impl Routed {
             to,
             timeouts: Timeouts::default(),
             retry: None,
+            plugins: vec![],
             response_filters: vec![],
         }
     }
@@ -107,9 +111,10 @@ pub(crate) fn select(cx: &mut RequestCtx, head: &mut Head) -> Result<Flow, Error
     let scope = Scope {
         path: &selected.found.path,
         port,
+        snapshot: &cx.snapshot,
     };
-    let mut response_filters = vec![];
-    if let Some(reply) = scope.apply(&rule.filters, head, &mut response_filters)? {
+    let mut later = Later::default();
+    if let Some(reply) = scope.apply(&rule.filters, head, &mut later)? {
         cx.report.details("direct_response");
         return Ok(Flow::Reply(reply));
     }
@@ -120,7 +125,7 @@ pub(crate) fn select(cx: &mut RequestCtx, head: &mut Head) -> Result<Flow, Error
         }
         Choice::None => return Err(Kind::InvalidBackend.into()),
     };
-    if let Some(reply) = scope.apply(&backend.filters, head, &mut response_filters)? {
+    if let Some(reply) = scope.apply(&backend.filters, head, &mut later)? {
         cx.report.details("direct_response");
         return Ok(Flow::Reply(reply));
     }
@@ -139,7 +144,8 @@ pub(crate) fn select(cx: &mut RequestCtx, head: &mut Head) -> Result<Flow, Error
         to: To::Service(entry.clone(), backend.port),
         timeouts: rule.timeouts,
         retry: rule.retry.clone(),
-        response_filters,
+        plugins: later.plugins,
+        response_filters: later.response
     }))
 }
 
@@ -149,6 +155,14 @@ struct Scope<'a> {
     path: &'a PathMatch,
     /// Port of the service that was asked for.
     port: u16,
+    snapshot: &'a Snapshot,
+}
+
+/// What filters leave to be done.
+#[derive(Default)]
+struct Later {
+    response: Vec<HeaderEdits>,
+    plugins: Vec<Arc<Loaded>>,
 }
 
 impl Scope<'_> {
@@ -157,17 +171,14 @@ impl Scope<'_> {
         &self,
         filters: &[Filter],
         head: &mut Head,
-        response: &mut Vec<HeaderEdits>,
+        later: &mut Later,
     ) -> Result<Option<Response<Body>>, Error> {
         for filter in filters {
             match filter {
                 Filter::RequestHeaders(edits) => edit(&mut head.headers, edits),
-                Filter::ResponseHeaders(edits) => response.push(edits.clone()),
+                Filter::ResponseHeaders(edits) => later.response.push(edits.clone()),
                 Filter::UrlRewrite(rewrite) => self.rewrite(rewrite, head)?,
-                Filter::Plugin(name) => {
-                    let why = format!("plugin {name} of the rule cannot run");
-                    return Err(Error::caused(Kind::InvalidBackend, why));
-                }
+                Filter::Plugin(name) => later.plugins.push(self.plugin(name)?),
                 Filter::Redirect(redirect) => {
                     let target = RequestTarget {
                         // The client spoke plain HTTP inside its tunnel.
@@ -179,7 +190,7 @@ impl Scope<'_> {
                     };
                     let location = redirect.location(&target, self.path);
                     let mut reply = redirect_to(redirect.status, &location)?;
-                    for edits in response.iter() {
+                    for edits in &later.response {
                         edit(reply.headers_mut(), edits);
                     }
                     return Ok(Some(reply));
@@ -187,6 +198,15 @@ impl Scope<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// A plugin that the rule names. One that is not known yet must not be passed by.
+    fn plugin(&self, name: &str) -> Result<Arc<Loaded>, Error> {
+        let known = self.snapshot.plugin(name).cloned();
+        known.ok_or_else(|| {
+            let why = format!("the rule names plugin {name}, which is not known");
+            Error::caused(Kind::InvalidBackend, why)
+        })
     }
 
     fn rewrite(&self, rewrite: &UrlRewrite, head: &mut Head) -> Result<(), Error> {

@@ -4,7 +4,7 @@
 //! as they are read: each plugin that looks at bodies is one layer of [`Filtered`].
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -148,8 +148,7 @@ pub(crate) async fn request(
         .iter()
         .filter(|loaded| loaded.plugin.phase == phase && loaded.plugin.kind == PluginKind::Http);
     for loaded in &mut due {
-        // Boxed: requests without plugins keep no room for one.
-        if let Flow::Reply(reply) = Box::pin(one(cx, loaded, head, body)).await? {
+        if let Flow::Reply(reply) = one(cx, loaded, head, body).await? {
             return Ok(Flow::Reply(reply));
         }
     }
@@ -160,7 +159,17 @@ pub(crate) async fn request(
 ///
 /// # Errors
 /// As [`request`].
-async fn one(
+pub(crate) fn one<'a>(
+    cx: &'a mut RequestCtx,
+    loaded: &'a Arc<Loaded>,
+    head: &'a mut Head,
+    body: &'a mut Inbound,
+) -> Pin<Box<dyn Future<Output = Result<Flow, Error>> + 'a>> {
+    // Boxed: requests without plugins keep no room for one.
+    Box::pin(run(cx, loaded, head, body))
+}
+
+async fn run(
     cx: &mut RequestCtx,
     loaded: &Arc<Loaded>,
     head: &mut Head,

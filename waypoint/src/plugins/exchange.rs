@@ -19,6 +19,7 @@ use wasm_host::{
 
 use super::bridge::{Bridge, Lent, RequestMap, Writing};
 use super::properties::{Known, Own};
+use super::surroundings::{Addressee, Heard};
 use super::vms::Running;
 use crate::http::context::Tunnel;
 use crate::http::error::{Error, Kind};
@@ -129,7 +130,7 @@ impl Exchange {
         let seat = inside.seats.len();
         let is_listed = running.acts_by_itself();
         if is_listed {
-            running.list(stream.id(), self, seat);
+            running.list(stream.id(), self.addressee(seat));
         }
         inside.seats.push(Seat {
             loaded: Arc::clone(loaded),
@@ -140,6 +141,11 @@ impl Exchange {
             framed,
         });
         seat
+    }
+
+    fn addressee(self: &Rc<Self>, seat: usize) -> Addressee {
+        let heard: Rc<dyn Heard> = Rc::clone(self) as Rc<dyn Heard>;
+        Addressee::new(Rc::downgrade(&heard), seat)
     }
 
     /// How many plugins there are.
@@ -182,7 +188,7 @@ impl Exchange {
             && (place.running.has_called() || matches!(outcome, Outcome::Pause(_)))
         {
             place.is_listed = true;
-            place.running.list(stream.id(), self, seat);
+            place.running.list(stream.id(), self.addressee(seat));
         }
         if let Outcome::Trapped(trap) = outcome {
             place.running.died(&trap);
@@ -194,7 +200,7 @@ impl Exchange {
     }
 
     /// Hands a guest what became of a callout, and keeps what it makes of that.
-    pub(super) fn deliver(self: &Rc<Self>, seat: usize, call: CallId, event: CalloutEvent) {
+    fn hear(self: &Rc<Self>, seat: usize, call: CallId, event: CalloutEvent) {
         let mut delivered = Ok(());
         let called = self.call(seat, Lent::default(), |stream, host| {
             delivered = stream.on_callout(host, call, event);
@@ -207,11 +213,6 @@ impl Exchange {
             self.conclude(Verdict::Failed(error));
         }
         self.settle(seat);
-        self.waiting.wake();
-    }
-
-    /// Wakes whoever waits for a guest: one of them acted from elsewhere, or its VM is dead.
-    pub(super) fn stir(&self) {
         self.waiting.wake();
     }
 
@@ -342,6 +343,16 @@ impl Exchange {
     }
 }
 
+impl Heard for Exchange {
+    fn deliver(self: Rc<Self>, seat: usize, call: CallId, event: CalloutEvent) {
+        self.hear(seat, call, event);
+    }
+
+    fn stir(&self) {
+        self.waiting.wake();
+    }
+}
+
 impl Drop for Exchange {
     fn drop(&mut self) {
         for seat in &mut self.inside.get_mut().seats {
@@ -383,13 +394,13 @@ pub(super) fn reset() -> Error {
 
 /// Tasks that wait for a guest: the request's, the endpoint connection's, the client's.
 #[derive(Debug, Default)]
-struct Waiting(RefCell<SmallVec<[Waker; 2]>>);
+pub(super) struct Waiting(RefCell<SmallVec<[Waker; 2]>>);
 
 /// More tasks than ever wait for one exchange; what is beyond is from polls that are over.
 const WAITING: usize = 8;
 
 impl Waiting {
-    fn register(&self, waker: &Waker) {
+    pub(super) fn register(&self, waker: &Waker) {
         let mut wakers = self.0.borrow_mut();
         if wakers.iter().any(|known| known.will_wake(waker)) {
             return;
@@ -400,7 +411,7 @@ impl Waiting {
         wakers.push(waker.clone());
     }
 
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         let wakers = std::mem::take(&mut *self.0.borrow_mut());
         wakers.into_iter().for_each(Waker::wake);
     }

@@ -204,6 +204,8 @@ where
         let mut trailers = self.trailers.take().unwrap_or_default();
         let side = self.side;
         let lent = Lent {
+            // What was held so far can still be read and changed.
+            body: Some((side, &mut self.held)),
             trailers: Some((side, &mut trailers)),
             ..Lent::default()
         };

@@ -17,7 +17,6 @@ use wasm_host::{
 };
 
 use super::callout::{Reach, Request};
-use super::exchange::Exchange;
 use super::grpc;
 use super::vms::Running;
 use crate::state::Loaded;
@@ -27,27 +26,36 @@ const BUFFER_LIMIT: usize = 1 << 20;
 /// The shortest period of a timer.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
+/// What plugins of one request or connection share, as far as events go.
+pub(super) trait Heard: fmt::Debug {
+    /// Hands the guest of a seat what became of a callout.
+    fn deliver(self: Rc<Self>, seat: usize, call: CallId, event: CalloutEvent);
+
+    /// Wakes whoever waits for a guest: one of them acted from elsewhere, or its VM is dead.
+    fn stir(&self);
+}
+
 /// Who hears of what happens to a stream of a guest.
 #[derive(Clone, Debug)]
 pub(super) struct Addressee {
-    exchange: Weak<Exchange>,
+    heard: Weak<dyn Heard>,
     seat: usize,
 }
 
 impl Addressee {
-    pub(super) fn new(exchange: Weak<Exchange>, seat: usize) -> Self {
-        Self { exchange, seat }
+    pub(super) fn new(heard: Weak<dyn Heard>, seat: usize) -> Self {
+        Self { heard, seat }
     }
 
     fn deliver(&self, call: CallId, event: CalloutEvent) {
-        if let Some(exchange) = self.exchange.upgrade() {
-            exchange.deliver(self.seat, call, event);
+        if let Some(heard) = self.heard.upgrade() {
+            heard.deliver(self.seat, call, event);
         }
     }
 
     fn stir(&self) {
-        if let Some(exchange) = self.exchange.upgrade() {
-            exchange.stir();
+        if let Some(heard) = self.heard.upgrade() {
+            heard.stir();
         }
     }
 }

@@ -16,11 +16,10 @@ use runtime::LocalTasks;
 use telemetry::wasm::PluginMetrics;
 use tokio::time::{Instant, sleep};
 use wasm_host::{
-    Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, StreamId, Trap, Vm,
+    Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, StreamId, TcpStream, Trap, Vm,
 };
 
 use super::callout::Reach;
-use super::exchange::Exchange;
 use super::standing::Standings;
 use super::surroundings::{Addressee, Surroundings};
 use crate::state::{Loaded, State};
@@ -166,6 +165,19 @@ impl Vms {
         Ok((running, stream))
     }
 
+    /// As [`stream`](Self::stream), for a connection.
+    ///
+    /// # Errors
+    /// Why it cannot run, for people.
+    pub(super) fn connection(
+        &self,
+        loaded: &Arc<Loaded>,
+    ) -> Result<(Rc<Running>, TcpStream), Str> {
+        let running = self.running(loaded)?;
+        let stream = running.vm.new_tcp_stream();
+        Ok((running, stream))
+    }
+
     /// Counts a stream that a plugin did not run on.
     pub(super) fn without(&self, loaded: &Loaded) {
         let what = if loaded.fails_open() { "passed" } else { "failed" };
@@ -296,10 +308,9 @@ impl Running {
         self.surroundings.has_called()
     }
 
-    /// Has events for a stream go to its exchange.
-    pub(super) fn list(&self, stream: StreamId, exchange: &Rc<Exchange>, seat: usize) {
-        let exchange = Rc::downgrade(exchange);
-        self.surroundings.list(stream, Addressee::new(exchange, seat));
+    /// Has events for a stream go to whoever hears of it.
+    pub(super) fn list(&self, stream: StreamId, addressee: Addressee) {
+        self.surroundings.list(stream, addressee);
     }
 
     /// Ends that.

@@ -23,6 +23,15 @@ pub(crate) struct Rules {
     pub(crate) routes: Table,
 }
 
+impl Rules {
+    /// The plugins that look at connections, in the order they run.
+    pub(crate) fn watching(&self) -> impl Iterator<Item = &Arc<Loaded>> {
+        self.plugins
+            .iter()
+            .filter(|loaded| loaded.plugin.kind == Kind::Network)
+    }
+}
+
 /// What applies to a service, by port.
 #[derive(Clone, Debug)]
 pub(crate) struct ServiceRules {
@@ -71,12 +80,6 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Whether connections cannot pass because of it: it would have to see them, cannot run, and
-    /// must.
-    pub(crate) fn blocks_connections(&self) -> bool {
-        self.plugin.kind == Kind::Network && self.module.is_err() && !self.fails_open()
-    }
-
     /// Whether requests pass when the plugin cannot run.
     pub(crate) fn fails_open(&self) -> bool {
         self.plugin.fail_strategy == FailStrategy::Open

@@ -52,7 +52,7 @@ impl std::fmt::Debug for Snapshot {
 
 /// Reading.
 impl Snapshot {
-    pub(super) fn empty(place: &Place) -> Self {
+    pub(crate) fn empty(place: &Place) -> Self {
         Self {
             store: Store::default(),
             routes: imbl::OrdMap::new(),
@@ -77,6 +77,11 @@ impl Snapshot {
     /// Workloads and services.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// A plugin by the name of its resource, and what became of its module.
+    pub(crate) fn plugin(&self, name: &str) -> Option<&Arc<Loaded>> {
+        self.plugins.get(name)
     }
 
     /// Every plugin, and what became of its module.

@@ -290,7 +290,7 @@ fn a_plugin_that_cannot_run_is_refused_with_what_is_wrong_and_what_that_does() {
         };
         let network = wire::Plugin {
             r#type: Type::Network.into(),
-            ..plugin("bad", "add-header", "{}")
+            ..of("file:///nope.wasm")
         };
         for (mut bad, what) in [
             (
@@ -303,9 +303,12 @@ fn a_plugin_that_cannot_run_is_refused_with_what_is_wrong_and_what_that_does() {
                 plugin("bad", "deny-by-path", "not json"),
                 "the filter refused its configuration",
             ),
-            (of("http://x/y.wasm"), "http://x/y.wasm: only file://"),
-            (of("oci://x/y"), "oci://x/y: only file://"),
-            (network, "type NETWORK"),
+            (
+                of("http://x/y.wasm"),
+                "http://x/y.wasm: http:// is not used for x",
+            ),
+            (of("oci://x.example/Y"), "oci://x.example/Y: `Y` is no name"),
+            (network, "file:///nope.wasm: No such file or directory"),
         ] {
             put(&mesh, &bad);
             let told = refusal(&mesh).await;

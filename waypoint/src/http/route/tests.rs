@@ -1,7 +1,7 @@
 use http::{HeaderMap, Method, StatusCode, Version};
 use mesh::route::{Filter, HeaderEdits, PathMatch, PathModifier, Redirect, UrlRewrite};
 
-use super::{Scope, edit};
+use super::{Later, Scope, edit};
 use crate::http::head::Head;
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(mesh::Str, mesh::Str)> {
@@ -47,6 +47,7 @@ fn rewrites_change_host_and_path_and_keep_the_query() {
     let scope = Scope {
         path: &path,
         port: 80,
+        snapshot: &crate::state::Snapshot::empty(&crate::fixtures::place()),
     };
     let rewrite = Filter::UrlRewrite(UrlRewrite {
         hostname: Some("other.shop".into()),
@@ -55,7 +56,7 @@ fn rewrites_change_host_and_path_and_keep_the_query() {
     let mut head = head();
     assert!(
         scope
-            .apply(&[rewrite], &mut head, &mut vec![])
+            .apply(&[rewrite], &mut head, &mut Later::default())
             .unwrap()
             .is_none()
     );
@@ -69,6 +70,7 @@ fn a_redirect_answers_with_the_answers_headers_edited() {
     let scope = Scope {
         path: &path,
         port: 8080,
+        snapshot: &crate::state::Snapshot::empty(&crate::fixtures::place()),
     };
     let edits = HeaderEdits {
         set: pairs(&[("x-by", "route")]),
@@ -80,7 +82,7 @@ fn a_redirect_answers_with_the_answers_headers_edited() {
     };
     let filters = [Filter::ResponseHeaders(edits), Filter::Redirect(redirect)];
     let reply = scope
-        .apply(&filters, &mut head(), &mut vec![])
+        .apply(&filters, &mut head(), &mut Later::default())
         .unwrap()
         .unwrap();
     assert_eq!(reply.status(), StatusCode::MOVED_PERMANENTLY);

@@ -1,6 +1,6 @@
 //! What is to be fetched for a plugin, and what it means that it cannot be.
 
-use mesh::plugin::{Kind, Plugin, PullPolicy};
+use mesh::plugin::{Plugin, PullPolicy};
 use modules::{Credentials, Digest, Error, Phase, Reference, Request};
 
 use super::Failure;
@@ -8,10 +8,6 @@ use super::Failure;
 /// What is to be fetched.
 pub(super) fn request(plugin: &Plugin) -> Result<Request, Failure> {
     let never = |reason, why: String| Failure::Final(reason, why.into());
-    if plugin.kind == Kind::Network {
-        let why = "plugins of type NETWORK are not run: connections are not shown to guests";
-        return Err(never("Unsupported", why.to_owned()));
-    }
     if let Some(why) = &plugin.unfetchable {
         return Err(never("ImagePullFailed", why.to_string()));
     }

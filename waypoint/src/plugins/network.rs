@@ -1,0 +1,615 @@
+//! Plugins of type NETWORK: they see the bytes of a connection, whatever is spoken on it.
+//!
+//! [`Watched`] is the client's stream behind them. What is read from it has passed the plugins in
+//! order, what is written to it passes them in reverse. On a port of HTTP they stand before the
+//! codec, on an opaque port before the endpoint.
+
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use hbone::copy;
+use smallvec::SmallVec;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use wasm_host::{
+    Buffer, CallId, CalloutEvent, HeaderMap, Map, Peer, Side, StreamHost, TcpOutcome,
+    TcpPending, TcpStream, Value,
+};
+
+use super::bridge::Chunk;
+use super::exchange::{Waiting, failed};
+use super::properties::{self, Own};
+use super::surroundings::{Addressee, Heard};
+use super::vms::Running;
+use crate::http::context::Tunnel;
+use crate::http::error::Error;
+use crate::state::{Loaded, Rules};
+
+/// Most that is read at once.
+const PIECE: usize = 16 << 10;
+
+/// What the plugins of one connection share.
+#[derive(Debug)]
+struct Connection {
+    tunnel: Rc<Tunnel>,
+    inside: RefCell<Inside>,
+    waiting: Waiting,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    seats: SmallVec<[Seat; 1]>,
+    own: Own,
+    /// A plugin ended the connection, or failed and must not.
+    is_over: bool,
+}
+
+#[derive(Debug)]
+struct Seat {
+    loaded: Arc<Loaded>,
+    running: Rc<Running>,
+    /// `None` once it has trapped and connections go on without it.
+    stream: Option<TcpStream>,
+    is_listed: bool,
+    down: Lane,
+    up: Lane,
+}
+
+/// One direction at one plugin.
+#[derive(Debug, Default)]
+struct Lane {
+    held: Chunk,
+    /// The plugin wants to see more, or to think, before it lets this go.
+    waits: bool,
+    resumed: bool,
+    /// No more comes.
+    ended: bool,
+}
+
+impl Seat {
+    fn lane(&mut self, side: Side) -> &mut Lane {
+        match side {
+            Side::Downstream => &mut self.down,
+            Side::Upstream => &mut self.up,
+        }
+    }
+}
+
+/// What came out behind the last plugin.
+#[derive(Debug, Default)]
+struct Passed {
+    data: Bytes,
+    ended: bool,
+}
+
+/// Puts the plugins that look at connections before a client's stream, and tells them of it.
+///
+/// # Errors
+/// `Plugin` when one cannot run, and must; `PluginReset` when one does not want the connection.
+pub(crate) async fn watch<Io>(
+    tunnel: &Rc<Tunnel>,
+    rules: &Rules,
+    io: Io,
+) -> Result<Watched<Io>, Error> {
+    let connection = Rc::new(Connection {
+        tunnel: Rc::clone(tunnel),
+        inside: RefCell::default(),
+        waiting: Waiting::default(),
+    });
+    for loaded in rules.watching() {
+        connection.sit(loaded)?;
+    }
+    connection.begin().await?;
+    Ok(Watched {
+        io,
+        connection,
+        read: Passed::default(),
+        write: Bytes::new(),
+        client_ended: false,
+        server_ended: false,
+    })
+}
+
+impl Connection {
+    fn sit(self: &Rc<Self>, loaded: &Arc<Loaded>) -> Result<(), Error> {
+        let vms = &self.tunnel.worker.vms;
+        let (running, stream) = match vms.connection(loaded) {
+            Ok(begun) => begun,
+            Err(why) => {
+                vms.without(loaded);
+                return failed(loaded, &why);
+            }
+        };
+        self.inside.borrow_mut().seats.push(Seat {
+            loaded: Arc::clone(loaded),
+            running,
+            stream: Some(stream),
+            is_listed: false,
+            down: Lane::default(),
+            up: Lane::default(),
+        });
+        Ok(())
+    }
+
+    /// Tells the plugins of the connection, and waits until each wants it.
+    async fn begin(self: &Rc<Self>) -> Result<(), Error> {
+        let seats = self.inside.borrow().seats.len();
+        for seat in 0..seats {
+            let outcome = self.call(seat, None, TcpStream::on_new_connection)?;
+            match outcome {
+                Some(TcpOutcome::Wait) => self.until_wanted(seat).await?,
+                Some(TcpOutcome::Close(_)) => return Err(super::exchange::reset()),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn until_wanted(self: &Rc<Self>, seat: usize) -> Result<(), Error> {
+        std::future::poll_fn(|cx| {
+            self.settle();
+            let mut inside = self.inside.borrow_mut();
+            if inside.is_over {
+                return Poll::Ready(Err(super::exchange::reset()));
+            }
+            let place = inside.seats.get_mut(seat);
+            if place.is_none_or(|place| {
+                place.stream.is_none() || std::mem::take(&mut place.down.resumed)
+            }) {
+                return Poll::Ready(Ok(()));
+            }
+            self.waiting.register(cx.waker());
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Calls a guest with the bytes of one side; `None` if it is not asked any more.
+    fn call(
+        self: &Rc<Self>,
+        seat: usize,
+        side: Option<Side>,
+        guest: impl FnOnce(&mut TcpStream, &mut dyn StreamHost) -> TcpOutcome,
+    ) -> Result<Option<TcpOutcome>, Error> {
+        let mut inside = self.inside.borrow_mut();
+        let Inside { seats, own, .. } = &mut *inside;
+        let Some(place) = seats.get_mut(seat) else {
+            return Ok(None);
+        };
+        let Seat {
+            stream: Some(stream),
+            running,
+            down,
+            up,
+            is_listed,
+            ..
+        } = place
+        else {
+            return Ok(None);
+        };
+        let data = side.map(|side| match side {
+            Side::Downstream => (side, &mut down.held),
+            Side::Upstream => (side, &mut up.held),
+        });
+        let mut view = View {
+            tunnel: &self.tunnel,
+            data,
+            own,
+        };
+        let outcome = guest(stream, &mut view);
+        let waits = matches!(outcome, TcpOutcome::Wait);
+        if !*is_listed && (running.has_called() || waits || running.acts_by_itself()) {
+            *is_listed = true;
+            let heard: Rc<dyn Heard> = Rc::clone(self) as Rc<dyn Heard>;
+            running.list(stream.id(), Addressee::new(Rc::downgrade(&heard), seat));
+        }
+        if let TcpOutcome::Trapped(trap) = outcome {
+            running.died(&trap);
+            place.stream = None;
+            return failed(&place.loaded, &trap.to_string()).map(|()| None);
+        }
+        Ok(Some(outcome))
+    }
+
+    /// Collects what guests did outside of their callbacks.
+    fn settle(&self) {
+        let mut inside = self.inside.borrow_mut();
+        let mut over = false;
+        for place in inside.seats.iter_mut().filter(|place| place.is_listed) {
+            let Some(stream) = &mut place.stream else {
+                continue;
+            };
+            if let Some(trap) = stream.vm().trap() {
+                place.running.died(&trap);
+                place.stream = None;
+                over |= failed(&place.loaded, &trap.to_string()).is_err();
+                continue;
+            }
+            while let Some(pending) = stream.pending() {
+                match pending {
+                    TcpPending::Resume(Side::Downstream) => place.down.resumed = true,
+                    TcpPending::Resume(Side::Upstream) => place.up.resumed = true,
+                    TcpPending::Close(_) => over = true,
+                }
+            }
+        }
+        inside.is_over |= over;
+    }
+
+    /// Has bytes pass the plugins from number `from` on, in the order of their direction.
+    fn pass(
+        self: &Rc<Self>,
+        side: Side,
+        from: usize,
+        data: Bytes,
+        end: bool,
+    ) -> Result<Passed, Error> {
+        let mut passed = Passed { data, ended: end };
+        for seat in self.order(side).skip(from) {
+            let asked = {
+                let mut inside = self.inside.borrow_mut();
+                let Some(place) = inside.seats.get_mut(seat) else {
+                    continue;
+                };
+                let lane = place.lane(side);
+                let news = !passed.data.is_empty() || passed.ended;
+                lane.held.push(std::mem::take(&mut passed.data));
+                lane.ended |= passed.ended;
+                news
+            };
+            if !asked {
+                return Ok(Passed::default());
+            }
+            let end = passed.ended;
+            let outcome = self.call(seat, Some(side), |stream, view| match side {
+                Side::Downstream => stream.on_downstream_data(view, end),
+                Side::Upstream => stream.on_upstream_data(view, end),
+            })?;
+            let mut inside = self.inside.borrow_mut();
+            let is_over = matches!(outcome, Some(TcpOutcome::Close(_)));
+            inside.is_over |= is_over;
+            let Some(place) = inside.seats.get_mut(seat) else {
+                continue;
+            };
+            let lane = place.lane(side);
+            lane.waits = matches!(outcome, Some(TcpOutcome::Wait));
+            if lane.waits {
+                return Ok(Passed::default());
+            }
+            passed.data = lane.held.take();
+            if is_over {
+                passed.ended = true;
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Lets go what a plugin held and has resumed, through those behind it.
+    fn resume(self: &Rc<Self>, side: Side) -> Result<Option<Passed>, Error> {
+        self.settle();
+        for (position, seat) in self.order(side).enumerate() {
+            let let_go = {
+                let mut inside = self.inside.borrow_mut();
+                let Some(place) = inside.seats.get_mut(seat) else {
+                    continue;
+                };
+                let gone = place.stream.is_none();
+                let lane = place.lane(side);
+                let resumed = std::mem::take(&mut lane.resumed) || gone;
+                if !(lane.waits && resumed) {
+                    continue;
+                }
+                lane.waits = false;
+                (lane.held.take(), lane.ended)
+            };
+            return self
+                .pass(side, position + 1, let_go.0, let_go.1)
+                .map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Whether a plugin holds as much of a direction as it may.
+    fn is_full(&self, side: Side) -> bool {
+        let mut inside = self.inside.borrow_mut();
+        let mut seats = inside.seats.iter_mut();
+        seats.any(|place| {
+            let limit = place.running.buffer_limit();
+            let lane = place.lane(side);
+            lane.waits && lane.held.len() >= limit
+        })
+    }
+
+    /// Whether a plugin holds something of a direction.
+    fn is_held(&self, side: Side) -> bool {
+        let mut inside = self.inside.borrow_mut();
+        inside.seats.iter_mut().any(|place| place.lane(side).waits)
+    }
+
+    fn is_over(&self) -> bool {
+        self.inside.borrow().is_over
+    }
+
+    /// The numbers of the plugins, in the order bytes of a direction pass them.
+    fn order(&self, side: Side) -> impl Iterator<Item = usize> + use<> {
+        let seats = self.inside.borrow().seats.len();
+        (0..seats).map(move |at| match side {
+            Side::Downstream => at,
+            Side::Upstream => seats - 1 - at,
+        })
+    }
+
+    /// Tells the plugins that the connection is over.
+    fn finish(self: &Rc<Self>, client: Peer, server: Peer) {
+        let seats = self.inside.borrow().seats.len();
+        for seat in 0..seats {
+            let told = |close: fn(
+                &mut TcpStream,
+                &mut dyn StreamHost,
+                Peer,
+            )
+                -> Result<(), Arc<wasm_host::Trap>>,
+                            by| {
+                // A trap has been logged, and there is nothing left that it could spoil.
+                let _ = self.call(seat, None, |stream, view| match close(stream, view, by) {
+                    Ok(()) => TcpOutcome::Continue,
+                    Err(trap) => TcpOutcome::Trapped(trap),
+                });
+            };
+            told(TcpStream::on_downstream_close, client);
+            told(TcpStream::on_upstream_close, server);
+            let mut inside = self.inside.borrow_mut();
+            let Inside { seats, own, .. } = &mut *inside;
+            let Some(place) = seats.get_mut(seat) else {
+                continue;
+            };
+            let Some(stream) = place.stream.take() else {
+                continue;
+            };
+            if std::mem::take(&mut place.is_listed) {
+                place.running.unlist(stream.id());
+            }
+            let mut view = View {
+                tunnel: &self.tunnel,
+                data: None,
+                own,
+            };
+            match stream.finish(&mut view) {
+                Ok(()) => place.running.came_through(),
+                Err(trap) => place.running.died(&trap),
+            }
+        }
+    }
+}
+
+impl Heard for Connection {
+    fn deliver(self: Rc<Self>, seat: usize, call: CallId, event: CalloutEvent) {
+        let outcome = self.call(seat, None, |stream, view| {
+            match stream.on_callout(view, call, event) {
+                Ok(()) => TcpOutcome::Continue,
+                Err(trap) => TcpOutcome::Trapped(trap),
+            }
+        });
+        if outcome.is_err() {
+            self.inside.borrow_mut().is_over = true;
+        }
+        self.waiting.wake();
+    }
+
+    fn stir(&self) {
+        self.waiting.wake();
+    }
+}
+
+/// A connection, lent to a guest for one callback.
+struct View<'a> {
+    tunnel: &'a Tunnel,
+    data: Option<(Side, &'a mut Chunk)>,
+    own: &'a mut Own,
+}
+
+impl StreamHost for View<'_> {
+    fn headers(&mut self, _: Map) -> Option<&mut dyn HeaderMap> {
+        None
+    }
+
+    fn data(&mut self, side: Side) -> Option<&mut dyn Buffer> {
+        match &mut self.data {
+            Some((lent, chunk)) if *lent == side => Some(*chunk),
+            _ => None,
+        }
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Value<'_>> {
+        properties::of_connection(self.tunnel, path).or_else(|| self.own.get(path))
+    }
+
+    fn set_property(&mut self, path: &[&str], value: &[u8]) -> bool {
+        self.own.set(path, value)
+    }
+}
+
+/// A client's stream behind the plugins that look at connections.
+#[derive(Debug)]
+pub(crate) struct Watched<Io> {
+    io: Io,
+    connection: Rc<Connection>,
+    /// What has passed and was not read yet.
+    read: Passed,
+    /// What has passed and was not written yet.
+    write: Bytes,
+    client_ended: bool,
+    server_ended: bool,
+}
+
+impl<Io> Drop for Watched<Io> {
+    fn drop(&mut self) {
+        let by = |ended| if ended { Peer::Remote } else { Peer::Local };
+        self.connection
+            .finish(by(self.client_ended), by(self.server_ended));
+    }
+}
+
+/// A plugin ended the connection.
+fn over() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::ConnectionAborted,
+        "a plugin closed the connection",
+    )
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> Watched<Io> {
+    /// Writes what has passed; what plugins resume by themselves passes here, too.
+    fn poll_write_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while !self.write.is_empty() {
+                let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.write))?;
+                if written == 0 {
+                    return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                }
+                self.write.advance(written);
+            }
+            let resumed = self.connection.resume(Side::Upstream);
+            match resumed.map_err(io::Error::other)? {
+                Some(passed) => self.write = passed.data,
+                None => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+
+    /// Goes on until there is something to read, or the end.
+    fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Whoever reads is always polled; whoever writes may have nothing to write.
+        if let Poll::Ready(Err(error)) = self.poll_write_out(cx) {
+            return Poll::Ready(Err(error));
+        }
+        while self.read.data.is_empty() && !self.read.ended {
+            ready!(self.poll_next(cx))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads the next piece and has it pass.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let connection = Rc::clone(&self.connection);
+        if let Some(passed) = connection.resume(Side::Downstream).map_err(io::Error::other)? {
+            self.read = passed;
+            return Poll::Ready(Ok(()));
+        }
+        if connection.is_over() {
+            return Poll::Ready(Err(over()));
+        }
+        connection.waiting.register(cx.waker());
+        if self.client_ended || connection.is_full(Side::Downstream) {
+            return Poll::Pending;
+        }
+        let mut piece = BytesMut::zeroed(PIECE);
+        let mut buf = ReadBuf::new(&mut piece);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+        let read = buf.filled().len();
+        piece.truncate(read);
+        self.client_ended = read == 0;
+        let passed = connection.pass(Side::Downstream, 0, piece.freeze(), read == 0);
+        self.read = passed.map_err(io::Error::other)?;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<Io> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_readable(cx))?;
+        let n = this.read.data.len().min(buf.remaining());
+        buf.put_slice(&this.read.data.split_to(n));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_out(cx))?;
+        if this.connection.is_over() {
+            return Poll::Ready(Err(over()));
+        }
+        this.connection.waiting.register(cx.waker());
+        if this.connection.is_full(Side::Upstream) {
+            return Poll::Pending;
+        }
+        let data = Bytes::copy_from_slice(buf);
+        let passed = this.connection.pass(Side::Upstream, 0, data, false);
+        this.write = passed.map_err(io::Error::other)?.data;
+        // What does not go out now goes with the next call, or the flush.
+        if let Poll::Ready(Err(error)) = this.poll_write_out(cx) {
+            return Poll::Ready(Err(error));
+        }
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_out(cx))?;
+        Pin::new(&mut this.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_out(cx))?;
+        if !std::mem::replace(&mut this.server_ended, true) {
+            let passed = this.connection.pass(Side::Upstream, 0, Bytes::new(), true);
+            this.write = passed.map_err(io::Error::other)?.data;
+        }
+        ready!(this.poll_write_out(cx))?;
+        if this.connection.is_held(Side::Upstream) && !this.connection.is_over() {
+            this.connection.waiting.register(cx.waker());
+            return Poll::Pending;
+        }
+        Pin::new(&mut this.io).poll_shutdown(cx)
+    }
+}
+
+impl<Io: copy::Side + AsyncRead + AsyncWrite + Unpin> copy::Side for Watched<Io> {
+    fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &mut copy::Buffer,
+    ) -> Poll<io::Result<Option<Bytes>>> {
+        ready!(self.poll_readable(cx))?;
+        let data = std::mem::take(&mut self.read.data);
+        Poll::Ready(Ok((!data.is_empty()).then_some(data)))
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<io::Result<usize>> {
+        let sent = ready!(Pin::new(self).poll_write(cx, chunk))?;
+        chunk.advance(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(self), cx)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_shutdown(cx)
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.io.poll_gone(cx)
+    }
+
+    fn abort(&mut self) {
+        self.io.abort();
+    }
+}
