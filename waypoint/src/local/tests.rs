@@ -51,7 +51,7 @@ fn plugin(module: PathBuf, configuration: &str) -> Plugin {
     }
 }
 
-const ADD: &str = r#"{"request": {"set": {"x-from-filter": "one"}}}"#;
+const ADD: &str = r#"{"request": {"set": [{"name": "x-from-filter", "value": "one"}]}}"#;
 
 fn with_local<F: Future<Output = ()>>(test: impl FnOnce(Local) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread()

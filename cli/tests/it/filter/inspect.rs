@@ -5,10 +5,10 @@ use super::{Folder, guest, prebuilt};
 const SIGNS: &str = "\
 signs.wasm can be loaded
   abi        0.2.1
-  size       417 B
+  size       SIZE B
   sha256     DIGEST
   memory     128.0 KiB at the start
-  functions  4, without names
+  functions  4, with names
   callbacks
     proxy_on_context_create
     proxy_on_response_headers
@@ -18,6 +18,23 @@ signs.wasm can be loaded
     memory
     proxy_abi_version_0_2_1
     proxy_on_memory_allocate
+";
+
+const REFUSES: &str = "\
+refuses.wasm can be loaded
+  abi        0.2.1
+  size       SIZE B
+  sha256     DIGEST
+  memory     128.0 KiB at the start
+  functions  4, without names
+  callbacks
+    proxy_on_context_create
+    proxy_on_configure
+  other exports
+    memory
+    proxy_abi_version_0_2_1
+    proxy_on_memory_allocate
+note: it has no callback for requests or connections, so it never sees traffic
 note: it has no name section: a crash will tell numbers instead of functions; build without stripping names
 ";
 
@@ -29,17 +46,21 @@ more.wasm cannot be loaded: REASON
 #[test]
 fn a_module_is_told_in_full() {
     let folder = Folder::new();
-    let bytes = guest::signs("one");
-    folder.write("signs.wasm", &bytes);
-    let told = folder.filter(&["inspect", "signs.wasm"]).ends(0);
-    let digest = told
-        .stdout
-        .lines()
-        .find_map(|line| line.strip_prefix("  sha256     "));
-    let expected = SIGNS
-        .replace("DIGEST", digest.unwrap())
-        .replace("417 B", &format!("{} B", bytes.len()));
-    assert_eq!(told.stdout, expected);
+    let modules = [
+        ("signs.wasm", guest::signs("one"), SIGNS),
+        ("refuses.wasm", guest::refuses(), REFUSES),
+    ];
+    for (name, bytes, expected) in modules {
+        folder.write(name, &bytes);
+        let told = folder.filter(&["inspect", name]).ends(0).stdout;
+        let digest = told
+            .lines()
+            .find_map(|line| line.strip_prefix("  sha256     "));
+        let expected = expected
+            .replace("DIGEST", digest.unwrap())
+            .replace("SIZE", &bytes.len().to_string());
+        assert_eq!(told, expected);
+    }
 
     let json = folder
         .filter(&["inspect", "signs.wasm", "--output", "json"])

@@ -1,18 +1,17 @@
 // A filter that greets.
 export * from "@solo-io/proxy-runtime/proxy";
 import {
-  BufferTypeValues,
   Context,
   FilterHeadersStatusValues,
   GrpcStatusValues,
   LogLevelValues,
   RootContext,
-  get_buffer_bytes,
   log,
   registerRootContext,
   send_local_response,
   stream_context,
 } from "@solo-io/proxy-runtime";
+import { BufferTypeValues, get_buffer_bytes } from "@solo-io/proxy-runtime/runtime";
 
 // The filter with one configuration, which is a text; it makes a Request for each request.
 class Plugin extends RootContext {
