@@ -200,7 +200,7 @@ impl Loader {
             // What was said before still holds.
             is_said: last.is_some(),
         };
-        let why = "its module is still being fetched";
+        let why = "it is still being fetched";
         let fetching = Box::pin(self.modules.fetch(request));
         let (fetched, is_said) = self.patiently(late, fetching, why, is_remote).await;
         let module = fetched.map_err(|error| source::failure(&request.reference, &error))?;

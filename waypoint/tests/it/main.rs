@@ -16,6 +16,7 @@ mod mesh;
 mod balancing;
 mod configuration;
 mod lifecycle;
+mod modules;
 mod opaque;
 mod plugins;
 mod policy;

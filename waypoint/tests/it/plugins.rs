@@ -263,7 +263,7 @@ fn folder() -> PathBuf {
 async fn refusal(mesh: &Mesh) -> Rejection {
     loop {
         let told = mesh.control.rejection().await;
-        if !told.reason.starts_with("it is still being loaded") {
+        if !told.reason.starts_with("it is still being ") {
             return told;
         }
     }
