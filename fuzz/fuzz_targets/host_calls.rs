@@ -16,8 +16,8 @@ use std::time::Duration;
 use libfuzzer_sys::fuzz_target;
 use wasm_host::{
     Body, Buffer, CallRefused, GrpcCall, GrpcMethod, HeaderMap, Headers, Host, HostSettings,
-    HttpCall, Limits, LogRecord, LogSource, Map, MetricId, MetricKind, Module, Outcome, Plugin,
-    PluginConfig, PluginHost, Refused, StreamHost, Value,
+    HttpCall, Limits, LogRecord, LogSource, Map, MetricId, MetricKind, Module, Outcome, Peer,
+    Plugin, PluginConfig, PluginHost, Refused, Side, StreamHost, Value, Vm,
 };
 
 const MODULES: [&str; 2] = ["env", "wasi_snapshot_preview1"];
@@ -56,6 +56,12 @@ const PRELUDE: &str = r#"
     (call $run) (i32.and (call $arg) (i32.const 1)))
   (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
     (call $run) (i32.and (call $arg) (i32.const 1)))
+  (func (export "proxy_on_foreign_function") (param i32 i32 i32) (call $run))
+  (func (export "proxy_on_new_connection") (param i32) (result i32)
+    (call $run) (i32.and (call $arg) (i32.const 1)))
+  (func (export "proxy_on_downstream_data") (param i32 i32 i32) (result i32)
+    (call $run) (i32.and (call $arg) (i32.const 1)))
+  (func (export "proxy_on_upstream_connection_close") (param i32 i32) (call $run))
   (func (export "proxy_on_done") (param i32) (result i32) (call $run) (i32.const 1))
   (func (export "proxy_on_log") (param i32) (call $run))
 "#;
@@ -283,6 +289,33 @@ impl StreamHost for Exchange {
     }
 }
 
+/// One direction of a connection; the other is not there.
+struct Connection(Bytes);
+
+impl StreamHost for Connection {
+    fn headers(&mut self, _: Map) -> Option<&mut dyn HeaderMap> {
+        None
+    }
+
+    fn data(&mut self, side: Side) -> Option<&mut dyn Buffer> {
+        (side == Side::Downstream).then_some(&mut self.0)
+    }
+}
+
+/// Lets the program go on in the callbacks of a connection.
+fn connect(vm: &Vm) {
+    let mut connection = Connection(Bytes(b"data".to_vec()));
+    let mut stream = vm.new_tcp_stream();
+    let _ = stream.on_new_connection(&mut connection);
+    let _ = stream.on_downstream_data(&mut connection, true);
+    drop(stream.on_upstream_close(&mut connection, Peer::Remote));
+    for _ in 0..4 {
+        let _ = stream.pending();
+    }
+    assert_eq!(stream.pending(), None);
+    drop(stream.finish(&mut connection));
+}
+
 /// Whether the stream goes on.
 fn check(outcome: Outcome) -> bool {
     match outcome {
@@ -320,6 +353,7 @@ fuzz_target!(|program: &[u8]| {
         return;
     };
     drop(vm.on_tick());
+    drop(vm.on_foreign_function(1, b"args".to_vec()));
     let request = [
         (":authority", "shop"),
         (":path", "/a?b=c"),
@@ -341,5 +375,6 @@ fuzz_target!(|program: &[u8]| {
     }
     drop(stream.pending());
     drop(stream.finish(&mut exchange));
+    connect(&vm);
     assert!(vm.memory() <= limits().memory);
 });

@@ -27,7 +27,7 @@ const KEY: &str = "key";
 const ENDING: &str = "code";
 /// Left behind by a process that died while it wrote.
 const UNFINISHED: &str = "unfinished";
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 
 /// A directory of compiled modules.
 pub(crate) struct CodeCache {

@@ -372,12 +372,12 @@ fn run(
     function: impl FnOnce(&mut Call<'_>) -> wasmtime::Result<u32>,
 ) -> wasmtime::Result<u32> {
     if let Some(trace) = &caller.data().trace {
-        trace.into_host(name, args);
+        trace.call_host(name, args);
     }
     let mut call = Call::admit(caller, name.function)?;
     let result = function(&mut call)?;
     if let Some(trace) = &call.state().trace {
-        trace.out_of_host(name, (shown == Shown::Result).then_some(result.into()));
+        trace.host_returned(name, (shown == Shown::Result).then_some(result.into()));
     }
     Ok(result)
 }
@@ -385,8 +385,8 @@ fn run(
 /// Tells the trace of a call that does nothing.
 fn traced(caller: &Caller<'_, State>, name: Name<'_>, args: &[u64], result: Option<u64>) {
     if let Some(trace) = &caller.data().trace {
-        trace.into_host(name, args);
-        trace.out_of_host(name, result);
+        trace.call_host(name, args);
+        trace.host_returned(name, result);
     }
 }
 

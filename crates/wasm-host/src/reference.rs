@@ -50,11 +50,11 @@ fn covered() -> Covered {
 }
 
 fn marks(path: &Path, covered: &mut Covered) {
-    let text = fs::read_to_string(path).unwrap();
+    let source_text = fs::read_to_string(path).unwrap();
     let module = path.strip_prefix(source()).unwrap().with_extension("");
     let module: Vec<_> = module.iter().map(|part| part.to_string_lossy()).collect();
     let (mut test, mut marking) = (String::new(), false);
-    for line in text.lines().map(str::trim) {
+    for line in source_text.lines().map(str::trim) {
         if let Some((name, _)) = line
             .strip_prefix("fn ")
             .and_then(|rest| rest.split_once('('))

@@ -20,13 +20,13 @@ impl Trace {
 
     /// The host calls the guest.
     #[cold]
-    pub(crate) fn into_guest(&self, function: &str, args: &[u64]) {
+    pub(crate) fn call_guest(&self, function: &str, args: &[u64]) {
         self.write(format_args!("[host->vm] {function}({})", List(args)));
     }
 
     /// The guest returned; `None` stands for a function without a result.
     #[cold]
-    pub(crate) fn out_of_guest(&self, function: &str, result: Option<u64>) {
+    pub(crate) fn guest_returned(&self, function: &str, result: Option<u64>) {
         self.write(format_args!(
             "[host<-vm] {function} return: {}",
             Returned(result)
@@ -35,13 +35,13 @@ impl Trace {
 
     /// The guest calls the host.
     #[cold]
-    pub(crate) fn into_host(&self, name: Name<'_>, args: &[u64]) {
+    pub(crate) fn call_host(&self, name: Name<'_>, args: &[u64]) {
         self.write(format_args!("[vm->host] {name}({})", List(args)));
     }
 
     /// The host returned.
     #[cold]
-    pub(crate) fn out_of_host(&self, name: Name<'_>, result: Option<u64>) {
+    pub(crate) fn host_returned(&self, name: Name<'_>, result: Option<u64>) {
         self.write(format_args!(
             "[vm<-host] {name} return: {}",
             Returned(result)

@@ -3,7 +3,7 @@
 //! Source: Envoy 1.40, `source/extensions/common/wasm/foreign.cc` and the messages beside it for
 //! names, arguments and statuses.
 
-mod codec;
+pub(crate) mod codec;
 #[cfg(feature = "crypto")]
 mod crypto;
 mod expression;

@@ -124,8 +124,8 @@ pub(crate) fn define_stub(
             };
             if let Some(trace) = &caller.data().trace {
                 let args: Vec<u64> = params.iter().map(number).collect();
-                trace.into_host(name, &args);
-                trace.out_of_host(name, (!results.is_empty()).then_some(errno.into()));
+                trace.call_host(name, &args);
+                trace.host_returned(name, (!results.is_empty()).then_some(errno.into()));
             }
             results.fill(Val::I32(errno.cast_signed()));
             Ok(())

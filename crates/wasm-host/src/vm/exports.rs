@@ -41,9 +41,9 @@ impl<P: WasmParams + Numbers, R: WasmResults + Number> Export<P, R> {
         let Some(trace) = store.data().trace.clone() else {
             return self.func.call(store, params);
         };
-        params.list(|args| trace.into_guest(self.name, args));
+        params.list(|args| trace.call_guest(self.name, args));
         let result = self.func.call(&mut store, params)?;
-        trace.out_of_guest(self.name, result.number());
+        trace.guest_returned(self.name, result.number());
         Ok(result)
     }
 }
@@ -79,8 +79,7 @@ impl Numbers for (u32, u32, u32) {
 
 impl Numbers for (u32, u32, u32, u32, u32) {
     fn list(self, print: impl FnOnce(&[u64])) {
-        let (a, b, c, d, e) = self;
-        print(&[a, b, c, d, e].map(u64::from));
+        print(&<[u32; 5]>::from(self).map(u64::from));
     }
 }
 

@@ -164,11 +164,11 @@ impl TcpStream {
         host: &mut dyn StreamHost,
         guest: impl FnOnce(&Exports, &mut Store<State>, u32, u32) -> Option<wasmtime::Result<u32>>,
     ) -> Answer {
-        let size = |host: &mut dyn StreamHost| {
+        let length = |host: &mut dyn StreamHost| {
             host.data(side)
                 .map_or(0, |data| u32::try_from(data.len()).unwrap_or(u32::MAX))
         };
-        self.0.ask(callback, host, size, guest, |effects| Asked {
+        self.0.ask(callback, host, length, guest, |effects| Asked {
             close: [Side::Downstream, Side::Upstream]
                 .into_iter()
                 .find(|side| effects.take(close(*side))),
@@ -210,16 +210,14 @@ fn close(side: Side) -> Ask {
 
 /// Decides what the proxy does. Any action but "continue" means to wait.
 fn read(answer: Answer) -> TcpOutcome {
-    match answer {
-        Err(trap) => TcpOutcome::Trapped(trap),
-        Ok(None) => TcpOutcome::Continue,
-        Ok(Some((
-            _,
-            Asked {
-                close: Some(side), ..
-            },
-        ))) => TcpOutcome::Close(side),
-        Ok(Some((0, _) | (_, Asked { resume: true, .. }))) => TcpOutcome::Continue,
-        Ok(Some(_)) => TcpOutcome::Wait,
+    let (raw, asked) = match answer {
+        Ok(Some(answer)) => answer,
+        Ok(None) => return TcpOutcome::Continue,
+        Err(trap) => return TcpOutcome::Trapped(trap),
+    };
+    match asked.close {
+        Some(side) => TcpOutcome::Close(side),
+        None if raw == 0 || asked.resume => TcpOutcome::Continue,
+        None => TcpOutcome::Wait,
     }
 }

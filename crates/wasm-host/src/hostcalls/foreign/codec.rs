@@ -13,7 +13,7 @@ use crate::embed::ForeignError;
 const RATIO: usize = 100;
 
 /// Compresses, quickly rather than well: the worker waits.
-pub(super) fn compress(bytes: &[u8]) -> Result {
+pub(crate) fn compress(bytes: &[u8]) -> Result {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
     encoder
         .write_all(bytes)
@@ -22,7 +22,7 @@ pub(super) fn compress(bytes: &[u8]) -> Result {
 }
 
 /// Inflates one stream that fills the arguments, up to `limit` and the ratio.
-pub(super) fn uncompress(bytes: &[u8], limit: usize) -> Result {
+pub(crate) fn uncompress(bytes: &[u8], limit: usize) -> Result {
     let most = bytes.len().saturating_mul(RATIO).min(limit);
     let mut out = Vec::new();
     let mut decoder = ZlibDecoder::new(bytes);

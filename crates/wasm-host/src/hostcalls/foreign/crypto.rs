@@ -1,7 +1,7 @@
 //! Signatures: RSA (PKCS #1 v1.5) and ECDSA on the curves of NIST, over SHA-1 to SHA-512.
 //!
-//! Keys come as DER or PEM: SubjectPublicKeyInfo or RSAPublicKey; PKCS #8, RSAPrivateKey or
-//! ECPrivateKey. Not every hash goes with every key; what the library does not offer is told in
+//! Keys come as DER or PEM: `SubjectPublicKeyInfo` or `RSAPublicKey`; PKCS #8,
+//! `RSAPrivateKey` or `ECPrivateKey`. Not every hash goes with every key; what the library does not offer is told in
 //! the result's error, as is a signature that does not match.
 
 use aws_lc_rs::rand::SystemRandom;

@@ -339,7 +339,7 @@ fn expressions_see_properties_with_their_types() {
                 &["plugin_root_id"],
                 &["mine", "own"],
             ];
-            let found = paths.map(|path| properties(path)).to_vec();
+            let found = paths.map(properties).to_vec();
             self.0.borrow().send(found).unwrap();
             Ok(true.into())
         }

@@ -100,6 +100,7 @@ fn endless() -> Vec<(String, Vec<u8>, End)> {
 }
 
 /// Modules that take too much.
+#[expect(clippy::too_many_lines, reason = "a table of modules")]
 fn greedy() -> Vec<(&'static str, String, End)> {
     let here = "proxy_on_request_headers";
     let grow =
@@ -219,6 +220,7 @@ fn metric_names() -> String {
 }
 
 /// Modules that lie.
+#[expect(clippy::too_many_lines, reason = "a table of modules")]
 fn lying() -> Vec<(&'static str, String, End)> {
     let here = "proxy_on_request_headers";
     let say = |call: &str| on_request(&format!("(call $say {call})"));
@@ -405,7 +407,7 @@ fn broken() -> Vec<(&'static str, Vec<u8>, End)> {
     let whole = wat::parse_str(on_request("")).unwrap();
     let half = whole[..whole.len() / 2].to_vec();
     // A custom section larger than any module may be.
-    let mut padded = whole.clone();
+    let mut padded = whole;
     padded.push(0);
     padded.extend([0x80, 0x80, 0x80, 0x09]);
     padded.resize(padded.len() + (18 << 20), 0);
@@ -471,16 +473,12 @@ fn end_of(bytes: &[u8]) -> (String, String) {
     };
     assert!(vm.memory() <= limits().memory);
     let trapped = exchange(&vm);
-    match trapped {
-        Some(trap) => {
-            assert_eq!(vm.memory(), 0, "a dead VM keeps no memory");
-            (format!("run {}", trap.callback), trap.reason.to_string())
-        }
-        None => {
-            assert!(vm.memory() <= limits().memory);
-            ("on".to_owned(), String::new())
-        }
+    if let Some(trap) = trapped {
+        assert_eq!(vm.memory(), 0, "a dead VM keeps no memory");
+        return (format!("run {}", trap.callback), trap.reason.to_string());
     }
+    assert!(vm.memory() <= limits().memory);
+    ("on".to_owned(), String::new())
 }
 
 fn chain(error: &Error) -> String {
