@@ -76,25 +76,24 @@ impl Events {
                 && event.is_warning == is_warning
         };
         let known = log.events.iter().position(is_same);
-        let event = match known.and_then(|at| log.events.remove(at)) {
-            Some(event) => Event {
+        let event = if let Some(event) = known.and_then(|at| log.events.remove(at)) {
+            Event {
                 count: event.count + 1,
                 last: now,
                 ..event
-            },
-            None => {
-                log.n_made += 1;
-                Event {
-                    name: format!("{}.{:x}", object.key.name, log.n_made),
-                    about: object.key.clone(),
-                    uid: Arc::clone(&object.life.uid),
-                    is_warning,
-                    reason: condition.reason.to_owned(),
-                    message: condition.message.to_owned(),
-                    count: 1,
-                    first: now,
-                    last: now,
-                }
+            }
+        } else {
+            log.n_made += 1;
+            Event {
+                name: format!("{}.{:x}", object.key.name, log.n_made),
+                about: object.key.clone(),
+                uid: Arc::clone(&object.life.uid),
+                is_warning,
+                reason: condition.reason.to_owned(),
+                message: condition.message.to_owned(),
+                count: 1,
+                first: now,
+                last: now,
             }
         };
         log.events.push_back(event);

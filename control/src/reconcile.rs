@@ -115,7 +115,7 @@ impl Reconciler {
     }
 
     /// Says of waypoints that nobody has connected for them.
-    async fn outwait(&mut self) {
+    async fn outwait(&self) {
         let mut statuses = self.translator.statuses();
         statuses.retain(|_, status| status.is_waiting);
         let delta = Delta {

@@ -323,11 +323,6 @@ fn ancestors(
 }
 
 impl Course {
-    /// Name of the resource.
-    pub(crate) fn resource(&self) -> &str {
-        &self.resource
-    }
-
     /// Puts what waypoints say on top of what control knows.
     pub(crate) fn complete(
         &self,
@@ -395,7 +390,7 @@ impl Course {
             let worst = verdicts
                 .iter()
                 .map(|verdict| verdict.truth)
-                .min_by_key(rank);
+                .min_by_key(|truth| rank(*truth));
             let truth = worst.unwrap_or(Truth::Unknown);
             let reason = verdicts
                 .iter()
@@ -421,7 +416,7 @@ impl Course {
                 verdict(object, part, waypoint, pod, report)
             });
             of_pods
-                .min_by_key(|verdict| rank(&verdict.truth))
+                .min_by_key(|verdict| rank(verdict.truth))
                 .unwrap_or(Verdict {
                     waypoint,
                     pod: None,
@@ -450,7 +445,7 @@ pub(crate) fn is_told(status: Option<&Value>, generation: i64) -> bool {
 }
 
 /// The worse, the less: what has failed hides what is not known yet, and that what is well.
-fn rank(truth: &Truth) -> u8 {
+fn rank(truth: Truth) -> u8 {
     match truth {
         Truth::False => 0,
         Truth::Unknown => 1,

@@ -29,9 +29,6 @@ pub(crate) use spec::{Code, Module, Spec};
 /// The kinds of plugins.
 pub(crate) const KINDS: &[Kind] = &[WASM_PLUGIN, TRAFFIC_EXTENSION];
 
-/// Group of the kinds of plugins.
-pub(crate) const GROUP: &str = "extensions.istio.io";
-
 /// What a plugin is attached to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Attached {

@@ -148,7 +148,7 @@ fn service(view: &View<'_>, object: &Object, reference: &TargetReference) -> Att
 }
 
 /// The waypoint of a ServiceEntry is told, and the target is not said to be in force: nobody is
-/// told of ServiceEntries themselves, so that no traffic to one comes to a waypoint.
+/// told of the ServiceEntry itself, so that no traffic to it comes to a waypoint.
 fn service_entry(view: &View<'_>, object: &Object, reference: &TargetReference) -> Attached {
     let namespace = &object.key.namespace;
     let key = Key::new(SERVICE_ENTRY, namespace, &reference.name);

@@ -508,7 +508,7 @@ fn origins(type_url: &str, name: &str) -> Vec<Key> {
         (proto::POLICY_TYPE, [namespace, name]) => {
             vec![key(&AUTHORIZATION_POLICY, namespace, name)]
         }
-        (proto::PLUGIN_TYPE, _) => super::plugin::key_of(name).into_iter().collect(),
+        (proto::PLUGIN_TYPE, _) => plugin::key_of(name).into_iter().collect(),
         (proto::ROUTE_TYPE, [namespace, name, ..]) => super::route::KINDS
             .iter()
             .map(|kind| key(kind, namespace, name))

@@ -93,14 +93,14 @@ async fn a_waypoint_is_heard_as_whom_its_token_says_it_is() {
     let of_pod = [("waypoint-1".to_owned(), vec!["shop/p".to_owned()])];
     assert_eq!(plugins(&reported), of_pod);
     let pods = &reported[&WaypointName::new("shop", "waypoint")];
-    let report = &pods["waypoint-1"]["shop/p"];
-    let fetched = report.fetched.as_ref().unwrap();
+    let of_plugin = &pods["waypoint-1"]["shop/p"];
+    let fetched = of_plugin.fetched.as_ref().unwrap();
     assert_eq!(
-        (report.generation, &*fetched.reason),
+        (of_plugin.generation, &*fetched.reason),
         (3, "ImagePullFailed")
     );
     assert_eq!(fetched.message, "404 not found", "one line");
-    assert_eq!(report.sha256, "", "only digests are shown as such");
+    assert_eq!(of_plugin.sha256, "", "only digests are shown as such");
 
     reports.forget("shop/p");
     reports.set("shop/q", PluginReport::default());

@@ -11,10 +11,12 @@ pub(in crate::status) const REFERENCES_RESOLVED: &str = "all references resolve"
 pub(in crate::status) const ROUTE_ACCEPTED: &str = "the route is attached";
 /// Waypoints of a route.
 pub(in crate::status) const WAYPOINTS_RESOLVED: &str = "a waypoint has the route";
+/// What becomes of a rule that cannot be honoured.
+const RULE: &str = "requests of the rule get 500";
+
 /// A problem of a route.
 pub(crate) fn problem(problem: &Problem) -> Words {
     const SHARE: &str = "its share of requests gets 500";
-    const RULE: &str = "requests of the rule get 500";
     const LEFT_OUT: &str = "the rule is left out";
     match problem {
         Problem::BackendNotFound(host) => {
@@ -55,26 +57,10 @@ pub(crate) fn problem(problem: &Problem) -> Words {
             RULE,
             "remove the filter",
         ),
-        Problem::ExtensionKind(group, kind) => words(
-            format!("{group}/{kind} is no kind of filter"),
-            RULE,
-            "refer to a WasmPlugin or TrafficExtension of extensions.istio.io",
-        ),
-        Problem::ExtensionNotFound(what) => words(
-            format!("{what} does not exist in the namespace of the route"),
-            RULE,
-            "create it, or correct the name",
-        ),
-        Problem::ExtensionNetwork(what) => words(
-            format!("{what} is of type NETWORK, which sees no requests"),
-            RULE,
-            "refer to a plugin of type HTTP",
-        ),
-        Problem::ExtensionLua(what) => words(
-            format!("{what} is a Lua script, which waypoints do not run"),
-            RULE,
-            "write the filter as a module (cairn filter new)",
-        ),
+        Problem::ExtensionKind(..)
+        | Problem::ExtensionNotFound(_)
+        | Problem::ExtensionNetwork(_)
+        | Problem::ExtensionLua(_) => extension(problem),
         Problem::HeaderFixed(name) => words(
             format!("header {name} cannot be edited, because it frames the message"),
             RULE,
@@ -99,6 +85,33 @@ pub(crate) fn problem(problem: &Problem) -> Words {
             "it has no effect",
             "",
         ),
+    }
+}
+
+/// A filter that names a plugin.
+fn extension(problem: &Problem) -> Words {
+    match problem {
+        Problem::ExtensionKind(group, kind) => words(
+            format!("{group}/{kind} is no kind of filter"),
+            RULE,
+            "refer to a WasmPlugin or TrafficExtension of extensions.istio.io",
+        ),
+        Problem::ExtensionNotFound(what) => words(
+            format!("{what} does not exist in the namespace of the route"),
+            RULE,
+            "create it, or correct the name",
+        ),
+        Problem::ExtensionNetwork(what) => words(
+            format!("{what} is of type NETWORK, which sees no requests"),
+            RULE,
+            "refer to a plugin of type HTTP",
+        ),
+        Problem::ExtensionLua(what) => words(
+            format!("{what} is a Lua script, which waypoints do not run"),
+            RULE,
+            "write the filter as a module (cairn filter new)",
+        ),
+        _ => Words::default(),
     }
 }
 

@@ -46,12 +46,12 @@ fn world(more: &str) -> Translator {
     translator
 }
 
-fn stage(state: State, reason: &str, message: &str) -> Option<Stage> {
-    Some(Stage {
+fn stage(state: State, reason: &str, message: &str) -> Stage {
+    Stage {
         state: state.into(),
         reason: reason.to_owned(),
         message: message.to_owned(),
-    })
+    }
 }
 
 /// A plugin that is well.
@@ -59,9 +59,9 @@ fn good() -> PluginReport {
     PluginReport {
         name: "a/p".to_owned(),
         generation: 2,
-        fetched: stage(State::Yes, "Fetched", ""),
-        programmed: stage(State::Yes, "Programmed", ""),
-        healthy: stage(State::Yes, "Healthy", ""),
+        fetched: Some(stage(State::Yes, "Fetched", "")),
+        programmed: Some(stage(State::Yes, "Programmed", "")),
+        healthy: Some(stage(State::Yes, "Healthy", "")),
         url: "oci://r.example/p@sha256:00".to_owned(),
         sha256: "ab".repeat(32),
     }
@@ -170,7 +170,7 @@ fn every_reason_reaches_the_condition_it_is_about() {
     ] {
         let mut translator = world(PLUGIN);
         let mut bad = good();
-        let broken = stage(State::No, reason, "it broke, requests get 503");
+        let broken = Some(stage(State::No, reason, "it broke, requests get 503"));
         match field {
             0 => bad.fetched = broken,
             1 => bad.programmed = broken,
@@ -213,7 +213,7 @@ fn every_reason_reaches_the_condition_it_is_about() {
 fn of_several_pods_the_one_that_fails_is_named() {
     let mut translator = world(PLUGIN);
     let mut bad = good();
-    bad.healthy = stage(State::No, "Crashing", "it traps");
+    bad.healthy = Some(stage(State::No, "Crashing", "it traps"));
     translator.hear(said(&[
         ("w", "w-1", Some(good())),
         ("w", "w-2", Some(bad)),
@@ -248,7 +248,7 @@ fn a_word_on_an_older_generation_is_none_on_this_one() {
 fn a_refused_plugin_is_rejected_whatever_is_said_of_it() {
     let mut translator = world(PLUGIN);
     let mut bad = good();
-    bad.programmed = stage(State::No, "CompileFailed", "no such function");
+    bad.programmed = Some(stage(State::No, "CompileFailed", "no such function"));
     translator.hear(said(&[("w", "w-1", Some(bad)), ("v", "v-1", Some(good()))]));
     translator.reject(&Rejection {
         proxy: "waypoint a/w",
@@ -272,7 +272,7 @@ fn a_waypoint_has_no_say_about_plugins_it_was_not_told_of() {
     let mut translator = world(other);
     let before = status(&translator, &plugin());
     let mut bad = good();
-    bad.fetched = stage(State::No, "ImagePullFailed", "lies");
+    bad.fetched = Some(stage(State::No, "ImagePullFailed", "lies"));
     assert_eq!(
         translator.hear(said(&[("w", "w-1", Some(bad))])),
         Delta::default()
