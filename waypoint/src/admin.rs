@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result};
 use identity::Keyring;
@@ -10,6 +11,7 @@ use runtime::log::Levels;
 use runtime::readiness::Gates;
 use runtime::{TaskSet, admin};
 use serde_json::{Value, json};
+use telemetry::span::{Span, Spans};
 
 use crate::config::{Listen, Place};
 use crate::state::State;
@@ -30,6 +32,7 @@ pub struct Addresses {
 pub(crate) struct Shown {
     pub(crate) place: Place,
     pub(crate) state: Arc<State>,
+    pub(crate) spans: Spans,
     pub(crate) keyring: Keyring,
     pub(crate) metrics: admin::stats::Metrics,
     pub(crate) gates: Gates,
@@ -66,6 +69,11 @@ impl Shown {
         let shown = self.clone();
         let about = "services, endpoints, routes, policies, plugins and certificates";
         let mut admin = Admin::new("waypoint").json("/config_dump", about, move || shown.dump());
+        let spans = self.spans.clone();
+        let about = "work of plugins for requests that are traced, the latest last";
+        admin = admin.json("/spans", about, move || {
+            spans.all().iter().map(of_span).collect()
+        });
         if let Some(levels) = self.levels {
             admin = admin.logging(levels);
         }
@@ -75,4 +83,20 @@ impl Shown {
             readiness: first(readiness, "readiness")?,
         })
     }
+}
+
+/// A span, with the names of OTLP.
+fn of_span(span: &Span) -> Value {
+    let begin = span.start.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let attributes = span.attributes.iter();
+    let attributes = attributes.map(|(key, value)| ((*key).to_owned(), json!(value)));
+    json!({
+        "traceId": format!("{:032x}", span.trace.id),
+        "parentSpanId": format!("{:016x}", span.trace.parent),
+        "spanId": format!("{:016x}", span.id),
+        "name": span.name,
+        "startTimeUnixNano": begin.as_nanos().to_string(),
+        "endTimeUnixNano": (begin + span.duration).as_nanos().to_string(),
+        "attributes": attributes.collect::<serde_json::Map<_, _>>(),
+    })
 }

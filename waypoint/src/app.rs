@@ -17,6 +17,7 @@ use runtime::log::{self, AccessLog, Levels, Log};
 use runtime::readiness::{Gates, Readiness};
 use runtime::{Drain, TaskSet, Workers};
 use telemetry::http::HttpMetrics;
+use telemetry::span::Spans;
 use telemetry::tcp::TcpMetrics;
 use telemetry::wasm::PluginMetrics;
 use telemetry::xds::XdsMetrics;
@@ -31,8 +32,8 @@ use crate::draw::Draw;
 use crate::endpoint::Loads;
 use crate::http::upstream::Upstreams;
 use crate::listener;
-use crate::plugins::{NodeFacts, Reach, Standings, Vms};
 use crate::plugins::fetch::{self, Loader};
+use crate::plugins::{NodeFacts, Reach, Standings, Vms};
 use crate::state::{SharedWriter, State, Writer};
 use crate::worker::{Reporting, Worker};
 
@@ -184,7 +185,9 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
         http: families.http,
         tcp: families.tcp,
         access,
+        spans: Spans::default(),
     };
+    let spans = reporting.spans.clone();
     let parts = Parts {
         state: Arc::clone(&state),
         certificate,
@@ -199,6 +202,7 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     let shown = Shown {
         place: place.clone(),
         state,
+        spans,
         keyring,
         metrics: Metrics::new(registry),
         gates: gates.clone(),

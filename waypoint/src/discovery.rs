@@ -71,9 +71,7 @@ pub(crate) fn start(
     let reports = Reports::default();
     let jitter = xds::client::system_jitter();
     let mut reporter = Reporter::new(of_reports, reports.clone(), jitter);
-    tasks.spawn("reports", async move {
-        match reporter.run().await {}
-    });
+    tasks.spawn("reports", async move { match reporter.run().await {} });
     Ok(Discovery {
         synced,
         refusals,

@@ -23,6 +23,7 @@ use runtime::admin::stats::Metrics;
 use runtime::drain::Trigger;
 use runtime::log::AccessLog;
 use runtime::{TaskSet, Workers};
+use telemetry::span::Spans;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -181,8 +182,8 @@ impl Local {
             cache: settings.code_cache.clone(),
             ..wasm_host::HostSettings::default()
         })?;
-        let loader = Loader::new(host, writer.clone(), Refusals::unheard())
-            .traced(settings.trace.clone());
+        let loader =
+            Loader::new(host, writer.clone(), Refusals::unheard()).traced(settings.trace.clone());
         tasks.spawn("plugins", loader.run(loads, tasks.clone()));
 
         let (opened, opening) = watch::channel(false);
@@ -195,6 +196,7 @@ impl Local {
                 http: families.http,
                 tcp: families.tcp,
                 access: settings.access.clone(),
+                spans: Spans::default(),
             },
             plugins: families.plugins,
             standings: Standings::new(Reports::default()),

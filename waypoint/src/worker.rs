@@ -60,6 +60,8 @@ pub(crate) struct Reporting {
     pub(crate) tcp: TcpMetrics,
     /// Log of requests and connections; `None` when it is off.
     pub(crate) access: Option<runtime::log::AccessLog>,
+    /// Work of plugins for requests that are traced.
+    pub(crate) spans: telemetry::span::Spans,
 }
 
 impl std::fmt::Debug for Worker {

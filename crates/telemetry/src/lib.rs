@@ -14,6 +14,7 @@ pub mod dns;
 pub mod histogram;
 pub mod http;
 pub mod label;
+pub mod span;
 pub mod tcp;
 pub mod wasm;
 pub mod xds;

@@ -145,7 +145,7 @@ pub(crate) fn select(cx: &mut RequestCtx, head: &mut Head) -> Result<Flow, Error
         timeouts: rule.timeouts,
         retry: rule.retry.clone(),
         plugins: later.plugins,
-        response_filters: later.response
+        response_filters: later.response,
     }))
 }
 

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runtime::LocalTasks;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{Local, Plugin, Service, Settings};
 
 /// A server that answers every connection once, with the request's bytes as body.
-async fn echo() -> SocketAddr {
+async fn echo(tasks: &LocalTasks) -> SocketAddr {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
-    tokio::task::spawn_local(async move {
+    tasks.spawn("echo", async move {
         while let Ok((mut stream, _)) = socket.accept().await {
             let mut bytes = vec![0; 4096];
             let n = stream.read(&mut bytes).await.unwrap_or(0);
@@ -59,10 +60,11 @@ fn with_local<F: Future<Output = ()>>(test: impl FnOnce(Local) -> F) {
         .build()
         .unwrap();
     tokio::task::LocalSet::new().block_on(&runtime, async {
+        let tasks = LocalTasks::default();
         let service = Service {
             host: "demo".to_owned(),
             port: 80,
-            address: echo().await,
+            address: echo(&tasks).await,
         };
         let local = Local::start(&Settings::new(service)).unwrap();
         tokio::time::timeout(Duration::from_mins(1), test(local))

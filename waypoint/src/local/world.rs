@@ -66,7 +66,10 @@ pub(super) fn addresses(services: &[Service]) -> Vec<Update> {
     let mut places: BTreeMap<IpAddr, Vec<&Service>> = BTreeMap::new();
     for service in services {
         hosts.entry(&service.host).or_default().push(service);
-        places.entry(service.address.ip()).or_default().push(service);
+        places
+            .entry(service.address.ip())
+            .or_default()
+            .push(service);
     }
     // The first is what requests go to; the waypoint stands before it alone.
     let front = services.first().map(|service| service.host.as_str());

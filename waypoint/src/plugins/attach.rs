@@ -15,6 +15,7 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use hyper::body::Body as HttpBody;
 use mesh::plugin::{Kind as PluginKind, Phase};
+use telemetry::span::Trace;
 use wasm_host::{Body as Side, Callback, LocalResponse, Outcome, Pause};
 
 use super::bridge::Lent;
@@ -56,7 +57,9 @@ impl Chain {
 
     /// Lets plugins that look at the request later see it as it goes to the endpoint.
     pub(crate) fn sent(&self, head: &Rc<Head>) {
-        self.show(|exchange| exchange.show(|seen| seen.request = RequestHead::Sent(Rc::clone(head))));
+        self.show(|exchange| {
+            exchange.show(|seen| seen.request = RequestHead::Sent(Rc::clone(head)))
+        });
     }
 
     /// Notes the rule that was chosen.
@@ -112,7 +115,7 @@ impl Chain {
     fn sit(&mut self, cx: &Seating<'_>) -> Result<(Rc<Exchange>, usize, Rc<Running>), mesh::Str> {
         let (running, stream) = cx.tunnel.worker.vms.stream(cx.loaded)?;
         let exchange = self.0.get_or_insert_with(|| {
-            let exchange = Exchange::new(Rc::clone(cx.tunnel));
+            let exchange = Exchange::new(Rc::clone(cx.tunnel), cx.trace);
             exchange.show(|seen| {
                 seen.facts.started = Some(cx.report.wall());
                 seen.facts.protocol = cx.report.protocol();
@@ -129,6 +132,7 @@ struct Seating<'a> {
     tunnel: &'a Rc<crate::http::context::Tunnel>,
     report: &'a Report,
     loaded: &'a Arc<Loaded>,
+    trace: Option<Trace>,
 }
 
 /// Runs the plugins of a phase on a request.
@@ -179,6 +183,7 @@ async fn run(
         tunnel: &cx.tunnel,
         report: &cx.report,
         loaded,
+        trace: trace(head),
     };
     let (exchange, seat, running) = match cx.plugins.sit(&seating) {
         Ok(place) => place,
@@ -192,7 +197,9 @@ async fn run(
         request: Some(head),
         ..Lent::default()
     };
-    let answer = exchange.call(seat, lent, |stream, host| stream.on_request_headers(host, ends));
+    let answer = exchange.call(seat, lent, |stream, host| {
+        stream.on_request_headers(host, ends)
+    });
     let pause = match verdict(answer)? {
         Next::Go => None,
         Next::Wait(how) => Some(how),
@@ -209,8 +216,7 @@ async fn run(
     let inner = std::mem::replace(body, Inbound::Made(None));
     let mut filtered = Filtered::new(inner, &exchange, seat, Side::Request);
     if let Some(how) = pause
-        && let Flow::Reply(reply) =
-            wait_with_head(cx, &exchange, &mut filtered, how, head).await?
+        && let Flow::Reply(reply) = wait_with_head(cx, &exchange, &mut filtered, how, head).await?
     {
         return Ok(Flow::Reply(reply));
     }
@@ -219,6 +225,12 @@ async fn run(
     }
     *body = Inbound::Filtered(Box::new(filtered));
     Ok(Flow::Continue)
+}
+
+/// The trace a request belongs to, if its client asks for spans.
+fn trace(head: &Head) -> Option<Trace> {
+    let parent = head.headers.get("traceparent")?;
+    Trace::sampled(parent.to_str().ok()?)
 }
 
 /// Waits for a plugin that stopped a request at its head. The guest can look at the head and change
@@ -445,7 +457,9 @@ fn local(reply: LocalResponse, grpc: bool) -> Response<Body> {
     }
     if grpc {
         let message = String::from_utf8_lossy(&reply.body);
-        let status = reply.grpc_status.and_then(|status| u16::try_from(status).ok());
+        let status = reply
+            .grpc_status
+            .and_then(|status| u16::try_from(status).ok());
         let status = status.unwrap_or_else(|| respond::grpc_of_http(reply.status));
         return respond::grpc_response(status, &message, headers);
     }

@@ -61,7 +61,12 @@ pub(super) struct Bridge<'a> {
 
 impl<'a> Bridge<'a> {
     /// * `framed` — the guest sees bodies, so that what is said of their length is its business.
-    pub(super) fn new(tunnel: &'a Tunnel, seen: &'a mut Seen, lent: Lent<'a>, framed: bool) -> Self {
+    pub(super) fn new(
+        tunnel: &'a Tunnel,
+        seen: &'a mut Seen,
+        lent: Lent<'a>,
+        framed: bool,
+    ) -> Self {
         let Lent {
             request,
             response,
@@ -88,7 +93,10 @@ impl<'a> Bridge<'a> {
                 }
             }),
         };
-        let (mut up, mut down) = (seen.request_trailers.as_mut(), seen.response_trailers.as_mut());
+        let (mut up, mut down) = (
+            seen.request_trailers.as_mut(),
+            seen.response_trailers.as_mut(),
+        );
         let mut writable = None;
         match trailers {
             Some((Body::Request, trailers)) => {

@@ -123,9 +123,7 @@ impl Reach {
             tracing::debug!(error = %runtime::report(&error), "callout not connected");
             Missing::Connect
         })?;
-        let request = head
-            .request(http2, body.attempt())
-            .ok_or(Missing::Reset)?;
+        let request = head.request(http2, body.attempt()).ok_or(Missing::Reset)?;
         let answer = lease.send(request).await.map_err(|_| Missing::Reset)?;
         Ok((answer, in_flight))
     }
@@ -327,7 +325,11 @@ mod tests {
     #[test]
     fn upstreams_are_named_like_clusters_or_plainly() {
         for (upstream, host, port) in [
-            ("outbound|80||a.b.svc.cluster.local", "a.b.svc.cluster.local", Some(80)),
+            (
+                "outbound|80||a.b.svc.cluster.local",
+                "a.b.svc.cluster.local",
+                Some(80),
+            ),
             ("inbound-vip|8080|http|a.b", "a.b", Some(8080)),
             ("auth", "auth", None),
             ("auth.shop:9000", "auth.shop", Some(9000)),

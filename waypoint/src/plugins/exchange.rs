@@ -10,11 +10,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 use smallvec::SmallVec;
+use telemetry::span::{Span, Trace};
 use wasm_host::{
-    Body, CallId, Callback, CalloutEvent, Direction, HttpStream, LocalResponse, Outcome, Pending, StreamHost,
+    Body, CallId, Callback, CalloutEvent, Direction, HttpStream, LocalResponse, Outcome, Pending,
+    StreamHost,
 };
 
 use super::bridge::{Bridge, Lent, RequestMap, Writing};
@@ -41,6 +44,8 @@ pub(crate) struct Exchange {
     pub(super) tunnel: Rc<Tunnel>,
     inside: RefCell<Inside>,
     waiting: Waiting,
+    /// The trace that wants to know of the plugins' work.
+    trace: Option<Trace>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +69,37 @@ struct Seat {
     /// The VM's events for this stream find it.
     is_listed: bool,
     framed: bool,
+    /// What it did, if somebody traces it.
+    work: Option<Work>,
+}
+
+/// What a plugin did for a request, from its first callback to its last.
+#[derive(Debug)]
+struct Work {
+    start: SystemTime,
+    began: Instant,
+    duration: Duration,
+    /// Time inside the guest, and how often it was entered.
+    busy: Duration,
+    calls: u32,
+}
+
+impl Work {
+    fn new() -> Self {
+        Self {
+            start: SystemTime::now(),
+            began: Instant::now(),
+            duration: Duration::ZERO,
+            busy: Duration::ZERO,
+            calls: 0,
+        }
+    }
+
+    fn add(&mut self, since: Instant) {
+        self.busy += since.elapsed();
+        self.duration = self.began.elapsed();
+        self.calls += 1;
+    }
 }
 
 /// What guests can look at while nobody has it in his hands.
@@ -110,8 +146,10 @@ pub(super) struct ResponseHead {
 }
 
 impl Exchange {
-    pub(super) fn new(tunnel: Rc<Tunnel>) -> Rc<Self> {
+    /// * `trace` — the trace that wants to know of the plugins' work.
+    pub(super) fn new(tunnel: Rc<Tunnel>, trace: Option<Trace>) -> Rc<Self> {
         Rc::new(Self {
+            trace,
             tunnel,
             inside: RefCell::default(),
             waiting: Waiting::default(),
@@ -139,6 +177,7 @@ impl Exchange {
             resumed: [false; 2],
             is_listed,
             framed,
+            work: self.trace.map(|_| Work::new()),
         });
         seat
     }
@@ -183,9 +222,12 @@ impl Exchange {
         let place = seats.get_mut(seat)?;
         let stream = place.stream.as_mut()?;
         let mut bridge = Bridge::new(&self.tunnel, seen, lent, place.framed);
+        let since = place.work.as_ref().map(|_| Instant::now());
         let outcome = guest(stream, &mut bridge);
-        if !place.is_listed
-            && (place.running.has_called() || matches!(outcome, Outcome::Pause(_)))
+        if let (Some(work), Some(since)) = (&mut place.work, since) {
+            work.add(since);
+        }
+        if !place.is_listed && (place.running.has_called() || matches!(outcome, Outcome::Pause(_)))
         {
             place.is_listed = true;
             place.running.list(stream.id(), self.addressee(seat));
@@ -305,10 +347,7 @@ impl Exchange {
             return false;
         };
         let side = usize::from(body == Body::Response);
-        place
-            .resumed
-            .get_mut(side)
-            .is_some_and(std::mem::take)
+        place.resumed.get_mut(side).is_some_and(std::mem::take)
     }
 
     /// Lets guests see what the exchange has come to.
@@ -334,12 +373,36 @@ impl Exchange {
             // A trap has been logged, and there is nothing left that it could spoil.
             let finished = stream.finish(&mut bridge);
             let running = Rc::clone(&place.running);
+            let work = place.work.take().zip(self.trace);
+            let plugin = place.loaded.plugin.name();
             drop(inside);
+            if let Some((work, trace)) = work {
+                self.tell(trace, &plugin, &work);
+            }
             match finished {
                 Ok(()) => running.came_through(),
                 Err(trap) => running.died(&trap),
             }
         }
+    }
+}
+
+impl Exchange {
+    /// Keeps a plugin's work for whoever collects traces.
+    fn tell(&self, trace: Trace, plugin: &str, work: &Work) {
+        let worker = &self.tunnel.worker;
+        worker.reporting.spans.record(Span {
+            trace,
+            id: worker.draw.bits(),
+            name: format!("wasm {plugin}"),
+            start: work.start,
+            duration: work.duration,
+            attributes: vec![
+                ("wasm.plugin", plugin.to_owned()),
+                ("wasm.callbacks", work.calls.to_string()),
+                ("wasm.busy_us", work.busy.as_micros().to_string()),
+            ],
+        });
     }
 }
 

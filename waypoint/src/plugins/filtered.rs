@@ -191,10 +191,12 @@ where
                 trailers: end.then_some((side, &mut made)),
                 ..Lent::default()
             };
-            let answer = self.exchange.call(self.seat, lent, |stream, host| match side {
-                Body::Request => stream.on_request_body(host, end),
-                _ => stream.on_response_body(host, end),
-            });
+            let answer = self
+                .exchange
+                .call(self.seat, lent, |stream, host| match side {
+                    Body::Request => stream.on_request_body(host, end),
+                    _ => stream.on_response_body(host, end),
+                });
             self.progress.told |= end;
             if end && !made.is_empty() {
                 self.trailers = Some(made);
@@ -209,10 +211,12 @@ where
             trailers: Some((side, &mut trailers)),
             ..Lent::default()
         };
-        let answer = self.exchange.call(self.seat, lent, |stream, host| match side {
-            Body::Request => stream.on_request_trailers(host),
-            _ => stream.on_response_trailers(host),
-        });
+        let answer = self
+            .exchange
+            .call(self.seat, lent, |stream, host| match side {
+                Body::Request => stream.on_request_trailers(host),
+                _ => stream.on_response_trailers(host),
+            });
         self.trailers = Some(trailers);
         self.progress.told = true;
         self.follow(answer)
@@ -318,6 +322,7 @@ where
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.promised.map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.promised
+            .map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }

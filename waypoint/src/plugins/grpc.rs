@@ -43,7 +43,11 @@ impl Call {
     /// * `authority` — the upstream's name.
     pub(super) fn of(call: &GrpcCall<'_>, authority: &str) -> Option<Self> {
         let mut headers = HeaderMap::new();
-        for (name, value) in call.metadata.iter().filter(|(name, _)| !name.starts_with(':')) {
+        for (name, value) in call
+            .metadata
+            .iter()
+            .filter(|(name, _)| !name.starts_with(':'))
+        {
             let name = http::HeaderName::from_bytes(name.as_bytes()).ok()?;
             headers.append(name, HeaderValue::from_bytes(value).ok()?);
         }
@@ -319,7 +323,10 @@ mod tests {
         // GrpcService { envoy_grpc: { cluster_name: "auth" } }
         assert_eq!(upstream(b"\x0a\x06\x0a\x04auth"), Some("auth"));
         // GrpcService { google_grpc: { target_uri: "auth:80" }, timeout: {} }
-        assert_eq!(upstream(b"\x12\x09\x0a\x07auth:80\x1a\x00"), Some("auth:80"));
+        assert_eq!(
+            upstream(b"\x12\x09\x0a\x07auth:80\x1a\x00"),
+            Some("auth:80")
+        );
         assert_eq!(upstream(b"\xff\xfe"), None);
     }
 

@@ -16,8 +16,8 @@ use hbone::copy;
 use smallvec::SmallVec;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wasm_host::{
-    Buffer, CallId, CalloutEvent, HeaderMap, Map, Peer, Side, StreamHost, TcpOutcome,
-    TcpPending, TcpStream, Value,
+    Buffer, CallId, CalloutEvent, HeaderMap, Map, Peer, Side, StreamHost, TcpOutcome, TcpPending,
+    TcpStream, Value,
 };
 
 use super::bridge::Chunk;
@@ -306,9 +306,7 @@ impl Connection {
                 lane.waits = false;
                 (lane.held.take(), lane.ended)
             };
-            return self
-                .pass(side, position + 1, let_go.0, let_go.1)
-                .map(Some);
+            return self.pass(side, position + 1, let_go.0, let_go.1).map(Some);
         }
         Ok(None)
     }
@@ -351,9 +349,8 @@ impl Connection {
                 &mut TcpStream,
                 &mut dyn StreamHost,
                 Peer,
-            )
-                -> Result<(), Arc<wasm_host::Trap>>,
-                            by| {
+            ) -> Result<(), Arc<wasm_host::Trap>>,
+                        by| {
                 // A trap has been logged, and there is nothing left that it could spoil.
                 let _ = self.call(seat, None, |stream, view| match close(stream, view, by) {
                     Ok(()) => TcpOutcome::Continue,
@@ -496,7 +493,10 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Watched<Io> {
     /// Reads the next piece and has it pass.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let connection = Rc::clone(&self.connection);
-        if let Some(passed) = connection.resume(Side::Downstream).map_err(io::Error::other)? {
+        if let Some(passed) = connection
+            .resume(Side::Downstream)
+            .map_err(io::Error::other)?
+        {
             self.read = passed;
             return Poll::Ready(Ok(()));
         }

@@ -28,7 +28,8 @@ impl NodeFacts {
             instance_ip,
             ..
         } = place;
-        let owner = format!("kubernetes://apis/apps/v1/namespaces/{namespace}/deployments/{gateway}");
+        let owner =
+            format!("kubernetes://apis/apps/v1/namespaces/{namespace}/deployments/{gateway}");
         let metadata = [
             ("NAME", pod.to_string()),
             ("NAMESPACE", namespace.to_string()),
@@ -65,9 +66,11 @@ impl NodeFacts {
                         .collect(),
                 )
             }
-            ["metadata", "LABELS", "gateway.networking.k8s.io/gateway-name"] => {
-                self.find("WORKLOAD_NAME")?.into()
-            }
+            [
+                "metadata",
+                "LABELS",
+                "gateway.networking.k8s.io/gateway-name",
+            ] => self.find("WORKLOAD_NAME")?.into(),
             ["metadata", name] => self.find(name)?.into(),
             _ => return None,
         })

@@ -175,11 +175,10 @@ fn virtual_host(tunnel: &Tunnel) -> Option<String> {
     let service = tunnel.destination.service()?;
     Some(format!(
         "inbound|http|{}",
-        tunnel
-            .asked
-            .map_or_else(|| service.key.hostname.to_string(), |asked: SocketAddr| {
-                asked.port().to_string()
-            })
+        tunnel.asked.map_or_else(
+            || service.key.hostname.to_string(),
+            |asked: SocketAddr| { asked.port().to_string() }
+        )
     ))
 }
 
@@ -264,7 +263,12 @@ mod tests {
     #[test]
     fn no_plugin_speaks_for_the_proxy() {
         let mut own = Own::default();
-        for path in [&["request", "path"][..], &["source", "address"], &["xds"], &[]] {
+        for path in [
+            &["request", "path"][..],
+            &["source", "address"],
+            &["xds"],
+            &[],
+        ] {
             assert!(!own.set(path, b"x"), "{path:?}");
         }
     }

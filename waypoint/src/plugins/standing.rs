@@ -99,12 +99,14 @@ fn health(plugin: &Plugin, trouble: &BTreeMap<usize, (HealthState, String)>) -> 
     let (reason, what) = match state {
         HealthState::Healthy => return Stage::yes("Healthy", "it runs"),
         HealthState::Restarting { .. } => ("Restarting", "it stopped and is started again"),
-        HealthState::Open { why, .. } if why.contains("longer than its budget") => {
-            ("BudgetExceeded", "it took too long several times and is passed over until a try succeeds")
-        }
-        HealthState::Open { .. } => {
-            ("Crashing", "it stopped several times and is passed over until a try succeeds")
-        }
+        HealthState::Open { why, .. } if why.contains("longer than its budget") => (
+            "BudgetExceeded",
+            "it took too long several times and is passed over until a try succeeds",
+        ),
+        HealthState::Open { .. } => (
+            "Crashing",
+            "it stopped several times and is passed over until a try succeeds",
+        ),
         HealthState::Degraded { .. } => {
             ("Degraded", "it stops again and again and is tried rarely")
         }

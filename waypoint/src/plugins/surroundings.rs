@@ -156,7 +156,9 @@ impl Surroundings {
 
     pub(super) fn buffer_limit(&self) -> usize {
         let limit = self.loaded.plugin.limits.buffer;
-        limit.map_or(BUFFER_LIMIT, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+        limit.map_or(BUFFER_LIMIT, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        })
     }
 
     pub(super) fn acts_by_itself(&self) -> bool {
@@ -324,7 +326,8 @@ impl PluginHost for Surroundings {
         let target = target.inspect_err(|_| self.metrics.callout("http", "refused"))?;
         let request = Request::of(&call).ok_or(CallRefused::Malformed)?;
         let (id, stream, limit) = (call.id, call.stream, call.timeout);
-        let (reach, running, metrics) = (Rc::clone(&self.reach), self.later(), self.metrics.clone());
+        let (reach, running, metrics) =
+            (Rc::clone(&self.reach), self.later(), self.metrics.clone());
         self.make(id, stream, None, async move {
             let outcome = reach.http(target, request, limit).await;
             metrics.callout("http", outcome.word);
@@ -339,7 +342,8 @@ impl PluginHost for Surroundings {
         let target = target.inspect_err(|_| self.metrics.callout("grpc", "refused"))?;
         let made = grpc::Call::of(&call, name).ok_or(CallRefused::Malformed)?;
         let (id, stream) = (call.id, call.stream);
-        let (reach, running, metrics) = (Rc::clone(&self.reach), self.later(), self.metrics.clone());
+        let (reach, running, metrics) =
+            (Rc::clone(&self.reach), self.later(), self.metrics.clone());
         match call.kind {
             GrpcMethod::Unary { message, timeout } => {
                 let message = grpc::frame(message);

@@ -16,7 +16,8 @@ use runtime::LocalTasks;
 use telemetry::wasm::PluginMetrics;
 use tokio::time::{Instant, sleep};
 use wasm_host::{
-    Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, StreamId, TcpStream, Trap, Vm,
+    Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, StreamId,
+    TcpStream, Trap, Vm,
 };
 
 use super::callout::Reach;
@@ -119,7 +120,11 @@ impl Vms {
         let snapshot = state.current();
         let wanted: Vec<_> = snapshot.plugins().cloned().collect();
         let mut slots = self.slots.borrow_mut();
-        let is_wanted = |slot: &Slot| wanted.iter().any(|loaded| Arc::ptr_eq(loaded, &slot.loaded));
+        let is_wanted = |slot: &Slot| {
+            wanted
+                .iter()
+                .any(|loaded| Arc::ptr_eq(loaded, &slot.loaded))
+        };
         let gone = slots.extract_if(|_, slot| !is_wanted(slot));
         let gone: Vec<_> = gone.filter_map(|(_, slot)| slot.running).collect();
         drop(slots);
@@ -169,10 +174,7 @@ impl Vms {
     ///
     /// # Errors
     /// Why it cannot run, for people.
-    pub(super) fn connection(
-        &self,
-        loaded: &Arc<Loaded>,
-    ) -> Result<(Rc<Running>, TcpStream), Str> {
+    pub(super) fn connection(&self, loaded: &Arc<Loaded>) -> Result<(Rc<Running>, TcpStream), Str> {
         let running = self.running(loaded)?;
         let stream = running.vm.new_tcp_stream();
         Ok((running, stream))
@@ -180,7 +182,11 @@ impl Vms {
 
     /// Counts a stream that a plugin did not run on.
     pub(super) fn without(&self, loaded: &Loaded) {
-        let what = if loaded.fails_open() { "passed" } else { "failed" };
+        let what = if loaded.fails_open() {
+            "passed"
+        } else {
+            "failed"
+        };
         self.metrics.of(&loaded.plugin.name()).without(what);
     }
 
@@ -268,7 +274,8 @@ impl Vms {
 impl Care {
     fn tell(&self, state: HealthState, said: &str) {
         let Loaded { name, plugin, .. } = &*self.loaded;
-        self.standings.worker(name, plugin, self.worker, state, said);
+        self.standings
+            .worker(name, plugin, self.worker, state, said);
     }
 }
 

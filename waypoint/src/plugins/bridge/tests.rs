@@ -1,6 +1,6 @@
+use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version};
 use mesh::path::Normalization;
-use bytes::Bytes;
 use wasm_host::{Buffer as _, HeaderMap as _};
 
 use super::{Chunk, RequestMap, ResponseMap, Writing};

@@ -75,8 +75,7 @@ impl Compiler {
         plugin: &Plugin,
         fetched: &modules::Module,
     ) -> Result<wasm_host::Plugin, Failure> {
-        let unusable =
-            |reason, why: String| Failure::Unusable(reason, why.into(), fetched.sha256);
+        let unusable = |reason, why: String| Failure::Unusable(reason, why.into(), fetched.sha256);
         let module = self
             .module(plugin, fetched)
             .map_err(|error| unusable("InvalidModule", runtime::report(&error)))?;

@@ -26,7 +26,10 @@ fn the_worst_worker_counts() {
     assert_eq!((stage.is, &*stage.reason), (Some(false), "Crashing"));
     assert!(stage.message.contains("plugin x stopped"), "{stage:?}");
     assert!(stage.message.contains("answered 503"), "{stage:?}");
-    trouble.insert(1, (open("ran longer than its budget of 10ms"), String::new()));
+    trouble.insert(
+        1,
+        (open("ran longer than its budget of 10ms"), String::new()),
+    );
     assert_eq!(health(&plugin, &trouble).reason, "BudgetExceeded");
     trouble.clear();
     assert_eq!(health(&plugin, &trouble), Stage::yes("Healthy", "it runs"));
