@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
-use serde_json::Value;
+use serde::Deserialize;
 
 use super::project::{Language, Project};
 use super::toolchain::{self, C, Finder, Rust};
@@ -88,6 +88,13 @@ pub fn cache() -> Option<PathBuf> {
     base.is_absolute().then(|| base.join("cairn"))
 }
 
+/// What cargo says of something it made.
+#[derive(Deserialize)]
+struct Artifact {
+    manifest_path: PathBuf,
+    filenames: Vec<PathBuf>,
+}
+
 /// Runs cargo and finds out what it made.
 fn cargo_module(project: &Project, mut cargo: Command) -> anyhow::Result<PathBuf> {
     cargo.current_dir(&project.root).stdout(Stdio::piped());
@@ -101,17 +108,15 @@ fn cargo_module(project: &Project, mut cargo: Command) -> anyhow::Result<PathBuf
         .into_iter()
         .flat_map(io::BufRead::lines)
     {
-        let message: Value = serde_json::from_str(&line?).unwrap_or_default();
-        let files = message["filenames"].as_array().into_iter().flatten();
-        let is_ours = message["manifest_path"]
-            .as_str()
-            .is_some_and(|path| Path::new(path).starts_with(&project.root));
-        let wasm = files
-            .filter_map(Value::as_str)
-            .find(|file| file.ends_with(".wasm"));
-        if let (true, Some(wasm)) = (is_ours, wasm) {
-            module = Some(PathBuf::from(wasm));
+        // What is no message is not for us.
+        let Ok(artifact) = serde_json::from_str::<Artifact>(&line?) else {
+            continue;
+        };
+        if !artifact.manifest_path.starts_with(&project.root) {
+            continue;
         }
+        let is_wasm = |file: &PathBuf| file.extension() == Some(OsStr::new("wasm"));
+        module = artifact.filenames.into_iter().find(is_wasm).or(module);
     }
     let status = child.wait()?;
     if !status.success() {

@@ -1,6 +1,6 @@
 //! What filters and the proxy log, for whoever runs a filter here.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -53,7 +53,8 @@ impl<S: Subscriber, F: Fn(Line) + Send + Sync + 'static> Layer<S> for Lines<F> {
         let mut message = fields.message;
         if !is_filter {
             for (name, value) in fields.others {
-                message.push_str(&format!(" {name}={value}"));
+                // Writing to a String cannot fail.
+                let _ = write!(message, " {name}={value}");
             }
         }
         (self.0)(Line {

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use tokio::net::lookup_host;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
-use waypoint::local::{FailStrategy, Local, Service, Trace};
+use waypoint::local::{FailStrategy, Local, Service, Settings, Trace};
 
 use super::build;
 use super::project::{self, Project};
@@ -67,30 +67,13 @@ pub async fn run(what: &What, options: &Options) -> anyhow::Result<()> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::terminate())?,
     );
-    let mut echo = None;
-    let upstream = match &options.upstream {
-        Some(url) => resolve(url).await.context("--upstream")?,
-        None => {
-            let server = Server::start(server::echo()).await?;
-            echo.insert(server).address
-        }
+    let echo = match options.upstream {
+        Some(_) => None,
+        None => Some(Server::start(server::echo()).await?),
     };
-    let trace = options.trace.then(|| Trace::new(|line| print::out(line)));
-    let mut settings = proxy::settings(upstream, trace);
-    settings.listen = options.listen;
-    settings.workers = options.workers;
-    for (name, url) in &options.services {
-        let (host, port) = super::case::upstream(name)
-            .with_context(|| format!("--service: {name:?} is no name of an upstream"))?;
-        let address = resolve(url).await.context("--service")?;
-        settings.services.push(Service {
-            host,
-            port,
-            address,
-        });
-    }
+    let settings = settings(options, echo.as_ref()).await?;
     // Watched from before the build, so that no change is missed.
-    let mut changes = options.watch.then(|| what.changes()).transpose()?;
+    let mut edits = options.watch.then(|| what.changes()).transpose()?;
     let mut local = Local::start(&settings)?;
     if let Err(why) = load(what, options, &mut local).await {
         if !options.watch || why.downcast_ref::<super::toolchain::Missing>().is_some() {
@@ -108,8 +91,8 @@ pub async fn run(what: &What, options: &Options) -> anyhow::Result<()> {
     }
     loop {
         let changed = async {
-            match &mut changes {
-                Some(changes) => changes.next().await,
+            match &mut edits {
+                Some(edits) => edits.next().await,
                 None => std::future::pending().await,
             }
         };
@@ -137,6 +120,30 @@ pub async fn run(what: &What, options: &Options) -> anyhow::Result<()> {
     }
     drop(echo);
     Ok(())
+}
+
+/// The waypoint: before an upstream or the echo, with the services that callouts reach.
+async fn settings(options: &Options, echo: Option<&Server>) -> anyhow::Result<Settings> {
+    let upstream = match (&options.upstream, echo) {
+        (Some(url), _) => resolve(url).await.context("--upstream")?,
+        (None, Some(server)) => server.address,
+        (None, None) => bail!("there is nothing to send requests to"),
+    };
+    let trace = options.trace.then(|| Trace::new(|line| print::out(line)));
+    let mut settings = proxy::settings(upstream, trace);
+    settings.listen = options.listen;
+    settings.workers = options.workers;
+    for (name, url) in &options.services {
+        let (host, port) = super::case::upstream(name)
+            .with_context(|| format!("--service: {name:?} is no name of an upstream"))?;
+        let address = resolve(url).await.context("--service")?;
+        settings.services.push(Service {
+            host,
+            port,
+            address,
+        });
+    }
+    Ok(settings)
 }
 
 /// Builds if there is something to build, and swaps the result in.

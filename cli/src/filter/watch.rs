@@ -1,7 +1,7 @@
 //! Waits for changes of a filter's sources, or of a module.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -138,7 +138,7 @@ fn is_change(kind: EventKind) -> bool {
 /// Whether a change of a path below the root says nothing about sources.
 fn is_ignored(root: &Path, path: &Path) -> bool {
     let below = path.strip_prefix(root).unwrap_or(path);
-    let first = below.components().next().map(|part| part.as_os_str());
+    let first = below.components().next().map(Component::as_os_str);
     let is_named = first.is_some_and(|first| IGNORED.iter().any(|name| first == OsStr::new(name)));
     // Editors keep their own files beside those that are edited.
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -37,7 +37,7 @@ pub(in crate::command) struct Args {
 
 /// Runs the cases: 0 when all hold, 1 when one does not, 2 when they cannot be run.
 pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let outcomes = match prepare_and_run(args).await {
+    let outcomes = match Box::pin(prepare_and_run(args)).await {
         Ok(outcomes) => outcomes,
         Err(error) if error.downcast_ref::<Missing>().is_some() => return Err(error),
         Err(error) => {

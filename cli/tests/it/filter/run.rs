@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use super::{Folder, guest};
 
 /// No test waits longer for a line or an answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A `cairn filter run`; killed with its drop.
 struct Running {
@@ -40,7 +40,8 @@ impl Running {
             address: String::new(),
         };
         let line = this.line("listening on http://");
-        this.address = line.trim_start_matches("listening on http://").to_owned();
+        line.trim_start_matches("listening on http://")
+            .clone_into(&mut this.address);
         this
     }
 
@@ -95,7 +96,7 @@ fn wait(lines: &Receiver<String>, part: &str) -> String {
         match lines.recv_timeout(PATIENCE) {
             Ok(line) if line.contains(part) => return line,
             Ok(line) => seen.push(line),
-            Err(_) => panic!("waited in vain for {part:?}; there was {seen:#?}"),
+            Err(error) => panic!("waited in vain for {part:?} ({error}); there was {seen:#?}"),
         }
     }
 }
