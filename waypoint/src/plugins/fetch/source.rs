@@ -39,7 +39,7 @@ pub(super) fn request(plugin: &Plugin) -> Result<Request, Failure> {
 /// What a failed fetch means. All of them may pass: somebody publishes, or opens a way.
 pub(super) fn failure(reference: &Reference, error: &Error) -> Failure {
     let reason = match (error.phase, reference) {
-        (Phase::Verify, _) => "ChecksumMismatch",
+        (Phase::Verify, _) => "DigestMismatch",
         (_, Reference::File(_)) => "FileUnreadable",
         _ => "ImagePullFailed",
     };
