@@ -15,6 +15,7 @@ mod mesh;
 
 mod balancing;
 mod configuration;
+mod guests;
 mod lifecycle;
 mod modules;
 mod opaque;
