@@ -1,45 +1,14 @@
-//! The two sample filters, built with the official Rust SDK, through the public API.
-//!
-//! `WASM_HOST_FILTERS` names another folder of modules to run the same cases on; that is how a
-//! rebuild is compared with what is committed.
-
-#![expect(
-    clippy::panic,
-    clippy::unwrap_used,
-    reason = "a test says what is wrong by panicking"
-)]
+//! The two smallest filters, made to be read and copied: `add-header` and `deny-by-path`.
 
 use std::cell::{Cell, RefCell};
-use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::LazyLock;
 
 use wasm_host::{
-    Callback, HeaderMap, Headers, Host, HostSettings, LocalResponse, LogLevel, LogRecord, Map,
-    Module, Outcome, Plugin, PluginConfig, PluginHost, StartError, StreamHost, Vm,
+    HeaderMap, Headers, LocalResponse, LogLevel, LogRecord, Map, Outcome, Plugin, PluginConfig,
+    PluginHost, StartError, StreamHost, Vm,
 };
 
-/// Compiled once for all cases; a filter of the SDK takes a while.
-fn module(name: &'static str) -> Module {
-    static HOST: LazyLock<Host> = LazyLock::new(|| Host::new(HostSettings::default()).unwrap());
-    static ADD_HEADER: LazyLock<Module> = LazyLock::new(|| read("add-header"));
-    static DENY_BY_PATH: LazyLock<Module> = LazyLock::new(|| read("deny-by-path"));
-
-    fn read(name: &str) -> Module {
-        let committed = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../filters/prebuilt");
-        let folder = std::env::var_os("WASM_HOST_FILTERS").map_or_else(committed, PathBuf::from);
-        let file = folder.join(format!("{name}.wasm"));
-        let bytes = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        HOST.compile(&bytes)
-            .unwrap_or_else(|e| panic!("{}: {e}", file.display()))
-    }
-
-    match name {
-        "add-header" => ADD_HEADER.clone(),
-        "deny-by-path" => DENY_BY_PATH.clone(),
-        other => panic!("no filter {other}"),
-    }
-}
+use super::support::module;
 
 #[derive(Default)]
 struct Log {
@@ -301,12 +270,26 @@ fn streams_on_one_vm_do_not_mix() {
 
 #[test]
 fn the_sdk_needs_nothing_this_host_does_not_offer() {
-    for name in ["add-header", "deny-by-path"] {
+    for name in [
+        "add-header",
+        "api-key",
+        "audit-log",
+        "body-transform",
+        "cel-rules",
+        "deny-by-path",
+        "fault-injection",
+        "header-rewrite",
+        "jwt-claims-to-headers",
+    ] {
         let module = module(name);
         assert_eq!(module.abi_version().to_string(), "0.2.1");
-        assert!(module.callbacks().contains(Callback::RequestHeaders));
         assert!(
-            module.size() < 256 << 10,
+            module
+                .callbacks()
+                .any(|callback| callback == "proxy_on_request_headers")
+        );
+        assert!(
+            module.size() < 400 << 10,
             "{name} has {} bytes",
             module.size()
         );
