@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::admin::{Addresses, Shown};
-use crate::config::Config;
+use crate::config::{Config, Place};
 use crate::connect::Connector;
 use crate::discovery::{self, Discovery};
 use crate::draw::Draw;
@@ -134,12 +134,7 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
 
     let (keyring, renewal) = Keyring::new(fetcher);
     let place = &config.place;
-    let id = SpiffeId::workload(
-        &place.trust_domain,
-        &place.namespace,
-        &place.service_account,
-    )
-    .context("TRUST_DOMAIN, POD_NAMESPACE and SERVICE_ACCOUNT make no identity")?;
+    let id = own_identity(place)?;
     let certificate = keyring.source(&id);
     tasks.spawn("certificates", renewal.run());
     let has_certificate = gates.gate("certificate");
@@ -152,14 +147,7 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
     let (writer, loads) = Writer::new(Arc::clone(&state));
     let idle = writer.idle();
     let writer = SharedWriter::new(writer);
-    let wasm = &config.modules;
-    let host = wasm_host::Host::new(wasm_host::HostSettings {
-        module_bytes: usize::try_from(wasm.settings.max_module)?,
-        cache: wasm.compiled.clone(),
-        ..wasm_host::HostSettings::default()
-    })?;
-    let modules = modules::Fetcher::new(wasm.settings.clone()).context("STATE_DIR")?;
-    fetch::metrics::register(&mut registry, modules.clone());
+    let (host, modules) = of_modules(config, &mut registry)?;
     let Discovery {
         synced,
         refusals,
@@ -174,17 +162,16 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
         standings: standings.clone(),
         state: Arc::clone(&state),
         serves: opened.clone(),
-        purge: wasm.purge,
+        purge: config.modules.purge,
     };
     let loader = Loader::new(host, writer, refusals).within(surroundings, &tasks);
     tasks.spawn("plugins", loader.run(loads, tasks.clone()));
     tasks.spawn("first state", first_state(synced, idle, has_state, open));
 
-    let access = config.access_log.then_some(logs.access);
     let reporting = Reporting {
         http: families.http,
         tcp: families.tcp,
-        access,
+        access: config.access_log.then_some(logs.access),
         spans: Spans::default(),
     };
     let spans = reporting.spans.clone();
@@ -218,6 +205,31 @@ pub fn build_with<F: Fetcher>(config: &Config, logs: Logs, fetcher: F) -> Result
         workers,
         serving,
     })
+}
+
+fn own_identity(place: &Place) -> Result<SpiffeId> {
+    SpiffeId::workload(
+        &place.trust_domain,
+        &place.namespace,
+        &place.service_account,
+    )
+    .context("TRUST_DOMAIN, POD_NAMESPACE and SERVICE_ACCOUNT make no identity")
+}
+
+/// What compiles modules, and what gets them.
+fn of_modules(
+    config: &Config,
+    registry: &mut Registry,
+) -> Result<(wasm_host::Host, modules::Fetcher)> {
+    let wasm = &config.modules;
+    let host = wasm_host::Host::new(wasm_host::HostSettings {
+        module_bytes: usize::try_from(wasm.settings.max_module)?,
+        cache: wasm.compiled.clone(),
+        ..wasm_host::HostSettings::default()
+    })?;
+    let modules = modules::Fetcher::new(wasm.settings.clone()).context("STATE_DIR")?;
+    fetch::metrics::register(registry, modules.clone());
+    Ok((host, modules))
 }
 
 impl Bound {

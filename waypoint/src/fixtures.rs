@@ -32,6 +32,7 @@ pub(crate) fn plugin(name: &str) -> mesh::plugin::Plugin {
             ..Default::default()
         }),
         url: "file:///p.wasm".to_owned(),
+        by_routes: true,
         ..Default::default()
     };
     message.try_into().unwrap()

@@ -29,39 +29,48 @@ pub(crate) async fn run(
     mut head: Head,
     body: Incoming,
 ) -> Result<Response<Body>, Error> {
-    let mut body = Inbound::Client(body);
+    let outcome = stages(cx, &mut head, Inbound::Client(body)).await;
+    // Plugins look at the request when they log, also one that went nowhere.
+    cx.plugins.keep(head);
+    outcome
+}
 
-    authz::custom(cx, &head)?;
+async fn stages(
+    cx: &mut RequestCtx,
+    head: &mut Head,
+    mut body: Inbound,
+) -> Result<Response<Body>, Error> {
+    authz::custom(cx, head)?;
     for phase in [Phase::Authn, Phase::Authz] {
-        if let Flow::Reply(reply) = plugins::request(cx, phase, &mut head, &mut body).await? {
+        if let Flow::Reply(reply) = plugins::request(cx, phase, head, &mut body).await? {
             return Ok(reply);
         }
     }
-    authz::check(cx, &head)?;
+    authz::check(cx, head)?;
 
     let mut changed = false;
     for phase in [Phase::Stats, Phase::Unspecified] {
-        if let Flow::Reply(reply) = plugins::request(cx, phase, &mut head, &mut body).await? {
+        if let Flow::Reply(reply) = plugins::request(cx, phase, head, &mut body).await? {
             return Ok(reply);
         }
         changed |= cx.plugins.take_changed();
     }
     if changed {
         // What was decided holds for the request that was looked at, and for no other.
-        authz::check(cx, &head)?;
+        authz::check(cx, head)?;
     }
 
-    let routed = match route::select(cx, &mut head)? {
+    let routed = match route::select(cx, head)? {
         route::Flow::Reply(reply) => return Ok(reply),
         route::Flow::To(routed) => routed,
     };
     for plugin in &routed.plugins {
-        if let Flow::Reply(reply) = plugins::one(cx, plugin, &mut head, &mut body).await? {
+        if let Flow::Reply(reply) = plugins::one(cx, plugin, head, &mut body).await? {
             return Ok(reply);
         }
     }
     body.promise(plugins::length(&head.headers));
-    let head = Rc::new(head);
+    let head = Rc::new(std::mem::replace(head, Head::away()));
     cx.plugins.sent(&head);
     let mut response = match cx.plugins.exchange().cloned() {
         None => retry::send(cx, &routed, &head, body).await?,

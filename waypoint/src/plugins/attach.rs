@@ -45,8 +45,15 @@ pub(crate) enum Flow {
 }
 
 /// The plugins that have seen a request, in the order they did.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Chain(Option<Rc<Exchange>>);
+
+impl Drop for Chain {
+    fn drop(&mut self) {
+        // The client went away before there was an answer: plugins log that, too.
+        self.finish(None);
+    }
+}
 
 impl Chain {
     /// Whether a plugin changed the head since the last call.
@@ -59,6 +66,17 @@ impl Chain {
     pub(crate) fn sent(&self, head: &Rc<Head>) {
         self.show(|exchange| {
             exchange.show(|seen| seen.request = RequestHead::Sent(Rc::clone(head)))
+        });
+    }
+
+    /// As [`sent`](Self::sent), for a request that goes to no endpoint.
+    pub(crate) fn keep(&self, head: Head) {
+        self.show(|exchange| {
+            exchange.show(|seen| {
+                if matches!(seen.request, RequestHead::Away) {
+                    seen.request = RequestHead::Sent(Rc::new(head));
+                }
+            });
         });
     }
 
@@ -203,7 +221,7 @@ async fn run(
     let pause = match verdict(answer)? {
         Next::Go => None,
         Next::Wait(how) => Some(how),
-        Next::Reply(reply) => return Ok(Flow::Reply(answered(cx, head, *reply))),
+        Next::Reply(reply) => return Ok(Flow::Reply(made(&mut cx.report, *reply))),
     };
     let looks = running.has(Callback::RequestBody) || running.has(Callback::RequestTrailers);
     if ends || (!looks && pause.is_none()) {
@@ -251,7 +269,7 @@ async fn wait_with_head(
     }
     match waited {
         Ok(()) => Ok(Flow::Continue),
-        Err(Verdict::Reply(reply)) => Ok(Flow::Reply(answered(cx, head, *reply))),
+        Err(Verdict::Reply(reply)) => Ok(Flow::Reply(made(&mut cx.report, *reply))),
         Err(Verdict::Failed(error)) => Err(error),
     }
 }
@@ -427,12 +445,7 @@ pub(crate) fn concluded(cx: &mut RequestCtx, verdict: Verdict) -> Result<Respons
     }
 }
 
-/// The answer of a plugin that stopped the request at its head.
-fn answered(cx: &mut RequestCtx, head: &Head, reply: LocalResponse) -> Response<Body> {
-    cx.plugins.sent(&Rc::new(head.clone()));
-    made(&mut cx.report, reply)
-}
-
+/// The answer of a plugin.
 fn made(report: &mut Report, reply: LocalResponse) -> Response<Body> {
     report.details(details(&reply));
     local(reply, report.is_grpc())

@@ -11,7 +11,7 @@ use http::uri::PathAndQuery;
 use http::{Method, Version};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use wasm_host::{CalloutEvent, GrpcCall, GrpcMethod};
+use wasm_host::{CalloutEvent, GrpcCall, GrpcMethod, Headers};
 
 use super::callout::{ANSWER_LIMIT, Missing, Reach, Target, list, next};
 use crate::http::body::{Inbound, RequestBody};
@@ -120,7 +120,11 @@ impl Call {
         let sent = reach.send(target, &self.head, body, Some(true)).await;
         let closed = match sent.map_err(of_missing) {
             Ok((answer, _in_flight)) => {
-                let metadata = list(answer.response.headers());
+                let mut metadata = Headers::new();
+                metadata.push(":status", answer.response.status().as_str());
+                for (name, value) in list(answer.response.headers()) {
+                    metadata.push(&name, value);
+                }
                 match Messages::of(answer) {
                     Ok(messages) => {
                         tell(CalloutEvent::GrpcInitialMetadata(metadata));

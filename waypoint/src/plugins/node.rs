@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use prost::Message as _;
+use prost_types::Struct;
+use proto::envoy::config::core::v3::Node;
 use wasm_host::Value;
 
 use crate::config::Place;
@@ -12,6 +15,8 @@ pub(crate) struct NodeFacts {
     id: String,
     cluster: String,
     metadata: Vec<(&'static str, String)>,
+    /// All of it as a serialised `envoy.config.core.v3.Node`.
+    message: Vec<u8>,
 }
 
 impl NodeFacts {
@@ -44,10 +49,19 @@ impl NodeFacts {
             ("ISTIO_VERSION", env!("CARGO_PKG_VERSION").to_owned()),
             ("INTERCEPTION_MODE", "NONE".to_owned()),
         ];
+        let id = format!("waypoint~{instance_ip}~{pod}.{namespace}~{namespace}.svc.cluster.local");
+        let cluster = format!("{gateway}.{namespace}");
+        let message = Node {
+            id: id.clone(),
+            cluster: cluster.clone(),
+            metadata: Some(fields(&metadata)),
+            ..Node::default()
+        };
         Self {
-            id: format!("waypoint~{instance_ip}~{pod}.{namespace}~{namespace}.svc.cluster.local"),
-            cluster: format!("{gateway}.{namespace}"),
+            id,
+            cluster,
             metadata: metadata.into(),
+            message: message.encode_to_vec(),
         }
     }
 
@@ -55,6 +69,7 @@ impl NodeFacts {
     pub(crate) fn property(&self, path: &[&str]) -> Option<Value<'_>> {
         let path = path.strip_prefix(&["xds"]).unwrap_or(path);
         Some(match path.strip_prefix(&["node"])? {
+            [] => self.message.as_slice().into(),
             ["id"] => self.id.as_str().into(),
             ["cluster"] => self.cluster.as_str().into(),
             ["metadata"] => {
@@ -81,6 +96,18 @@ impl NodeFacts {
         metadata
             .find(|(known, _)| *known == name)
             .map(|(_, value)| value.as_str())
+    }
+}
+
+fn fields(metadata: &[(&'static str, String)]) -> Struct {
+    let text = |value: &String| prost_types::Value {
+        kind: Some(prost_types::value::Kind::StringValue(value.clone())),
+    };
+    let fields = metadata.iter();
+    Struct {
+        fields: fields
+            .map(|(name, value)| ((*name).to_owned(), text(value)))
+            .collect(),
     }
 }
 

@@ -48,9 +48,9 @@ impl Collector for Shown {
             "hit",
             &[("true", counts.cache_hits), ("false", counts.cache_misses)],
         )?;
-        let held = ConstGauge::new(i64::try_from(self.0.cached()).unwrap_or(i64::MAX));
+        let entries = ConstGauge::new(i64::try_from(self.0.cached()).unwrap_or(i64::MAX));
         let name = "cairn_wasm_module_cache_entries";
         let help = "Modules in the cache";
-        held.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
+        entries.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)
     }
 }
