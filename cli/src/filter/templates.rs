@@ -61,45 +61,13 @@ const SHARED: &[File] = files! {
     "tests/greeting.yaml" from "shared/greeting.yaml",
 };
 
-/// What the templates of a language leave open.
-struct Choices {
-    source: &'static str,
-    config: &'static str,
-    other_config: &'static str,
-    /// As in a `WasmPlugin`, whose configuration is an object always.
-    plugin_config: &'static str,
-}
-
-fn choices(language: Language) -> Choices {
-    let object = Choices {
-        source: "",
-        config: "{greeting: hello}",
-        other_config: "{greeting: servus}",
-        plugin_config: "{greeting: hello}",
-    };
-    let text = Choices {
-        source: "",
-        config: "hello",
-        other_config: "servus",
-        plugin_config: "{greeting: hello}",
-    };
+/// The file to begin with.
+fn source(language: Language) -> &'static str {
     match language {
-        Language::Rust => Choices {
-            source: "src/lib.rs",
-            ..object
-        },
-        Language::Go => Choices {
-            source: "main.go",
-            ..object
-        },
-        Language::AssemblyScript => Choices {
-            source: "assembly/index.ts",
-            ..text
-        },
-        Language::C => Choices {
-            source: "filter.c",
-            ..text
-        },
+        Language::Rust => "src/lib.rs",
+        Language::Go => "main.go",
+        Language::AssemblyScript => "assembly/index.ts",
+        Language::C => "filter.c",
     }
 }
 
@@ -111,17 +79,13 @@ fn project(language: Language, name: &str) -> Vec<(&'static str, String)> {
         Language::AssemblyScript => ASSEMBLYSCRIPT,
         Language::C => C,
     };
-    let choices = choices(language);
     let output = format!("build/{name}.wasm");
     let words = [
         ("{{name}}", name),
         ("{{lang}}", language.name()),
         ("{{language}}", language.title()),
         ("{{output}}", &output),
-        ("{{source}}", choices.source),
-        ("{{config}}", choices.config),
-        ("{{other_config}}", choices.other_config),
-        ("{{plugin_config}}", choices.plugin_config),
+        ("{{source}}", source(language)),
     ];
     let fill = |text: &str| {
         words.iter().fold(text.to_owned(), |text, (word, with)| {
@@ -182,7 +146,7 @@ mod tests {
     fn nothing_is_left_open_in_a_new_project() {
         for language in Language::ALL {
             for (path, text) in project(language, "demo") {
-                for word in ["{{name", "{{lang", "{{out", "{{config", "{{source"] {
+                for word in ["{{name", "{{lang", "{{out", "{{source"] {
                     assert!(!text.contains(word), "{path} holds {word}");
                 }
             }

@@ -25,7 +25,7 @@ fn every_language_begins_builds_and_holds_its_tests() {
         let built = folder.filter(&["build", &name]).ends(0);
         assert!(built.stdout.contains("proxy-wasm 0.2."), "{built:?}");
         let held = folder.filter(&["test", "--filter", &name]).ends(0);
-        assert!(held.stdout.ends_with("3 passed, 0 failed\n"), "{held:?}");
+        assert!(held.stdout.ends_with("4 passed, 0 failed\n"), "{held:?}");
         let module = format!("{name}/build/{name}.wasm");
         let inspected = folder.filter(&["inspect", &module, "-o", "json"]).ends(0);
         let callbacks = inspected.json()["callbacks"].to_string();

@@ -2,20 +2,36 @@
 #define PROXY_WASM_IMPLEMENTATION
 #include "proxy_wasm.h"
 
-/* The configuration of this instance, which is a text. */
-static pw_bytes greeting;
+/* The configuration of this instance, and the text in it to greet with. */
+static pw_bytes configuration, greeting;
+
+/* Finds the value of a key whose value is a text without escapes, such as {"key":"value"}. */
+static pw_bytes json_text(pw_bytes json, const char *key) {
+  pw_bytes value = {0, 0};
+  pw_size length = pw_length(key);
+  for (pw_size at = 0; at + length + 2 < json.size; at++) {
+    if (json.data[at] != '"' || memcmp(json.data + at + 1, key, length) != 0) continue;
+    pw_size i = at + 1 + length;
+    if (json.data[i++] != '"') continue;
+    while (i < json.size && (json.data[i] == ' ' || json.data[i] == ':')) i++;
+    if (i >= json.size || json.data[i] != '"') continue;
+    value.data = json.data + ++i;
+    while (i < json.size && json.data[i] != '"') i++, value.size++;
+    return value;
+  }
+  return value;
+}
 
 PROXY_EXPORT(proxy_on_configure)
 pw_u32 on_configure(pw_u32 context, pw_u32 size) {
-  (void)context;
-  if (size == 0) {
-    /* The proxy does not use a filter that answers 0 here. */
-    pw_log(PW_ERROR, "the configuration must be the text to greet with");
-    return 0;
-  }
-  pw_free(greeting.data);
-  greeting = pw_buffer(PW_PLUGIN_CONFIGURATION);
-  return 1;
+  (void)context, (void)size;
+  pw_free(configuration.data);
+  configuration = pw_buffer(PW_PLUGIN_CONFIGURATION);
+  greeting = json_text(configuration, "greeting");
+  if (greeting.size > 0) return 1;
+  /* The proxy does not use a filter that answers 0 here. */
+  pw_log(PW_ERROR, "the configuration cannot be used: greeting must be a text");
+  return 0;
 }
 
 static void log_request(pw_bytes method, pw_bytes path) {

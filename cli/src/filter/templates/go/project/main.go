@@ -3,6 +3,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"cairn.dev/proxywasm"
@@ -27,6 +28,9 @@ func (p *plugin) OnPluginStart(int) types.OnPluginStartStatus {
 	bytes, err := proxywasm.GetPluginConfiguration()
 	if err == nil {
 		err = json.Unmarshal(bytes, &p.config)
+	}
+	if err == nil && p.config.Greeting == "" {
+		err = errors.New("greeting must be a text")
 	}
 	if err != nil {
 		// The proxy does not use a filter that fails here.

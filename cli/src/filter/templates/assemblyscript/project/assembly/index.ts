@@ -13,20 +13,29 @@ import {
 } from "@solo-io/proxy-runtime";
 import { BufferTypeValues, get_buffer_bytes } from "@solo-io/proxy-runtime/runtime";
 
-// The filter with one configuration, which is a text; it makes a Request for each request.
+// Finds the value of a key whose value is a text without escapes, such as {"key":"value"}.
+function jsonText(json: string, key: string): string {
+  const at = json.indexOf('"' + key + '"');
+  if (at < 0) return "";
+  const begin = json.indexOf('"', at + key.length + 2) + 1;
+  const end = json.indexOf('"', begin);
+  return begin > 0 && end > begin ? json.substring(begin, end) : "";
+}
+
+// The filter with one configuration; it makes a Request for each request.
 class Plugin extends RootContext {
   greeting: string = "";
 
   // The runtime's own onConfigure loses what it reads.
   onConfigure(size: u32): bool {
-    if (size == 0) {
-      // The proxy does not use a filter that answers false here.
-      log(LogLevelValues.error, "the configuration must be the text to greet with");
-      return false;
+    if (size > 0) {
+      const bytes = get_buffer_bytes(BufferTypeValues.PluginConfiguration, 0, size);
+      this.greeting = jsonText(String.UTF8.decode(bytes), "greeting");
     }
-    const bytes = get_buffer_bytes(BufferTypeValues.PluginConfiguration, 0, size);
-    this.greeting = String.UTF8.decode(bytes);
-    return true;
+    if (this.greeting.length > 0) return true;
+    // The proxy does not use a filter that answers false here.
+    log(LogLevelValues.error, "the configuration cannot be used: greeting must be a text");
+    return false;
   }
 
   createContext(id: u32): Context {
