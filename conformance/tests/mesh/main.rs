@@ -14,6 +14,7 @@ mod failure;
 mod hbone;
 mod identity;
 mod places;
+mod plugin_status;
 mod plugins;
 mod redirection;
 mod sample;

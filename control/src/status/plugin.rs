@@ -80,6 +80,8 @@ pub(crate) struct Verdict<'r> {
     pub(crate) message: Cow<'r, str>,
     /// All that the pod says of the plugin.
     pub(crate) report: Option<&'r PluginReport>,
+    /// Whether that is about the plugin as it is now.
+    pub(crate) is_current: bool,
 }
 
 /// A plugin on its way to traffic.
@@ -424,6 +426,7 @@ impl Course {
                     reason: "Pending".into(),
                     message: "".into(),
                     report: None,
+                    is_current: false,
                 })
         };
         waypoints.iter().map(one).collect()
@@ -484,5 +487,6 @@ fn verdict<'r>(
             .into(),
         message: stage.map_or("", |stage| &stage.message).into(),
         report,
+        is_current: current.is_some(),
     }
 }

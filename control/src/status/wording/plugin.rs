@@ -55,8 +55,11 @@ fn said(verdict: &Verdict<'_>) -> String {
         (Truth::Unknown, "", None) => {
             format!("waypoint {waypoint} (pod {pod}) has not said anything yet")
         }
+        (Truth::Unknown, "", Some(_)) if verdict.is_current => {
+            format!("waypoint {waypoint} (pod {pod}) does not know yet")
+        }
         (Truth::Unknown, "", Some(report)) => format!(
-            "waypoint {waypoint} (pod {pod}) is not done yet, it last spoke of generation {}",
+            "waypoint {waypoint} (pod {pod}) still speaks of generation {}",
             report.generation
         ),
         (_, message, _) => format!("waypoint {waypoint} (pod {pod}): {message}"),

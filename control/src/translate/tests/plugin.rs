@@ -240,8 +240,19 @@ fn a_word_on_an_older_generation_is_none_on_this_one() {
     let status = status(&translator, &plugin());
     let found = find(&status.conditions, "Programmed");
     assert_eq!(found.truth, Truth::Unknown);
-    let message = "waypoint a/w (pod w-1) is not done yet, it last spoke of generation 1";
+    let message = "waypoint a/w (pod w-1) still speaks of generation 1";
     assert_eq!(found.message, message);
+
+    let mut unsure = good();
+    unsure.healthy = None;
+    translator.hear(said(&[
+        ("w", "w-1", Some(unsure)),
+        ("v", "v-1", Some(good())),
+    ]));
+    let status = self::status(&translator, &plugin());
+    let found = find(&status.conditions, "Healthy");
+    assert_eq!((found.truth, &*found.reason), (Truth::Unknown, "Pending"));
+    assert_eq!(found.message, "waypoint a/w (pod w-1) does not know yet");
 }
 
 #[test]
