@@ -5,11 +5,12 @@
 //! plane hears of them; `attach` runs them on the heads of a request
 //! and its answer, in order, and `filtered` on their bodies, `network` on
 //! the bytes of a connection; `exchange` is what they share meanwhile,
-//! `bridge` and `properties` are what they see of it; `callout` and `grpc` carry out their calls to
+//! `bridge`, `away` and `properties` are what they see of it; `callout` and `grpc` carry out their calls to
 //! other services. What happens when a plugin cannot run is its own `failStrategy`, whatever the
 //! cause: no module, a bad one, a guest that traps or takes too long.
 
 mod attach;
+mod away;
 mod bridge;
 mod callout;
 mod exchange;

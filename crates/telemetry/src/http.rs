@@ -96,7 +96,10 @@ pub struct Flags([Flag; 2]);
 impl Flags {
     /// The flags as Envoy's bit vector.
     pub fn bits(self) -> u64 {
-        self.0.into_iter().map(Flag::bit).fold(0, |all, bit| all | bit)
+        self.0
+            .into_iter()
+            .map(Flag::bit)
+            .fold(0, |all, bit| all | bit)
     }
 
     /// Raises a flag; of more than two the first two stand.

@@ -451,5 +451,9 @@ fn exported(name: &str) -> Option<(String, Vec<(String, String)>)> {
 /// Leaves letters, digits and underscores.
 fn plain(text: &str) -> String {
     let keep = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    text.chars().map(keep).collect::<String>().trim_matches('_').to_owned()
+    text.chars()
+        .map(keep)
+        .collect::<String>()
+        .trim_matches('_')
+        .to_owned()
 }

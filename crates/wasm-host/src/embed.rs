@@ -227,7 +227,7 @@ pub trait PluginHost {
         let _ = call;
     }
 
-    /// Drops a callout without any further event: its stream has gone, or the guest lost interest.
+    /// Drops a callout without any further event: the VM is dead, or the guest lost interest.
     fn cancel_call(&self, call: CallId) {
         let _ = call;
     }
@@ -236,6 +236,14 @@ pub trait PluginHost {
     /// [`HttpStream::pending`](crate::HttpStream::pending) of that stream has something.
     fn wake(&self, stream: StreamId) {
         let _ = stream;
+    }
+
+    /// Lends a stream to a guest that has chosen it as its effective context outside the stream's
+    /// own callbacks, such as in its timer. Kept until the call into the guest is over, and given
+    /// back by its drop. `None`: this stream cannot be looked at now.
+    fn lend(&self, stream: StreamId) -> Option<Box<dyn StreamHost>> {
+        let _ = stream;
+        None
     }
 
     /// Tells that the guest wants [`Vm::on_tick`](crate::Vm::on_tick) from now on, or no more.

@@ -107,7 +107,9 @@ impl Live {
         let ticks = state.clock.begin(entry.budget);
         self.store.set_epoch_deadline(ticks);
         let exports = &self.exports;
-        lend::with(&mut self.store, stream, |store| guest(exports, store))
+        let result = lend::with(&mut self.store, stream, |store| guest(exports, store));
+        self.store.data_mut().borrowed = None;
+        result
     }
 }
 
@@ -117,7 +119,7 @@ fn trap_of(state: &mut State, error: &wasmtime::Error) -> Arc<Trap> {
         budget: state.clock.budget(),
         memory_refused: state.meter.refused,
     };
-    for call in state.calls.drain(None) {
+    for call in state.calls.drain() {
         state.host.cancel_call(CallId(call));
     }
     Arc::new(Trap {

@@ -13,7 +13,7 @@ use http::{Method, StatusCode, Uri};
 use mesh::path::Normalization;
 use wasm_host::{Body, Buffer, HeaderMap as GuestMap, Map, Refused, StreamHost, Value};
 
-use super::exchange::Seen;
+use super::exchange::{ResponseHead, Seen};
 use super::properties;
 use crate::http::context::Tunnel;
 use crate::http::head::Head;
@@ -84,14 +84,10 @@ impl<'a> Bridge<'a> {
         };
         let response = match response {
             Some((status, headers)) => Some(ResponseMap::writable(status, headers, framed)),
-            None => seen.response.as_mut().map(|response| {
-                let (status, headers) = (&mut response.status, &mut response.headers);
-                if response.sent {
-                    ResponseMap::read_only(status, headers)
-                } else {
-                    ResponseMap::writable(status, headers, framed)
-                }
-            }),
+            None => {
+                let response = seen.response.as_mut();
+                response.map(|response| ResponseMap::of(response, framed))
+            }
         };
         let (mut up, mut down) = (
             seen.request_trailers.as_mut(),
@@ -367,6 +363,16 @@ impl<'a> ResponseMap<'a> {
         Self {
             writable: false,
             ..Self::writable(status, headers, false)
+        }
+    }
+
+    /// The head of an answer that is kept; it can be changed unless it has been sent.
+    pub(super) fn of(head: &'a mut ResponseHead, framed: bool) -> Self {
+        let (status, headers) = (&mut head.status, &mut head.headers);
+        if head.sent {
+            Self::read_only(status, headers)
+        } else {
+            Self::writable(status, headers, framed)
         }
     }
 

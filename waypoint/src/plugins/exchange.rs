@@ -20,6 +20,7 @@ use wasm_host::{
     StreamHost,
 };
 
+use super::away::Away;
 use super::bridge::{Bridge, Lent, RequestMap, Writing};
 use super::properties::{Known, Own};
 use super::surroundings::{Addressee, Heard};
@@ -128,6 +129,14 @@ pub(super) enum RequestHead {
 }
 
 impl RequestHead {
+    pub(super) fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Away => None,
+            Self::Held(head) => Some(head),
+            Self::Sent(head) => Some(head),
+        }
+    }
+
     pub(super) fn map<'a>(&'a mut self, writing: Writing<'a>) -> Option<RequestMap<'a>> {
         match self {
             Self::Away => None,
@@ -138,7 +147,7 @@ impl RequestHead {
 }
 
 /// The head of the answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct ResponseHead {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -413,6 +422,15 @@ impl Heard for Exchange {
 
     fn stir(&self) {
         self.waiting.wake();
+    }
+
+    fn lend(self: Rc<Self>) -> Option<Box<dyn StreamHost>> {
+        // Taken while nobody else looks: the guest that asks was entered for something else.
+        let mut inside = self.inside.try_borrow_mut().ok()?;
+        let request = std::mem::take(&mut inside.seen.request);
+        let response = inside.seen.response.take();
+        drop(inside);
+        Some(Box::new(Away::new(self, request, response)))
     }
 }
 

@@ -13,7 +13,8 @@ use telemetry::wasm::{Callback as CallbackMetrics, Plugin as PluginMetrics};
 use tokio::sync::{Notify, mpsc, oneshot};
 use wasm_host::{
     CallId, CallRefused, Callback, CalloutEvent, GrpcCall, GrpcMethod, HttpCall, LogLevel,
-    MetricId, MetricKind, Notice, PluginHost, QueueNotifier, Reason, StreamId, Trap, Value,
+    MetricId, MetricKind, Notice, PluginHost, QueueNotifier, Reason, StreamHost, StreamId, Trap,
+    Value,
 };
 
 use super::callout::{Reach, Request};
@@ -33,6 +34,11 @@ pub(super) trait Heard: fmt::Debug {
 
     /// Wakes whoever waits for a guest: one of them acted from elsewhere, or its VM is dead.
     fn stir(&self);
+
+    /// Lends what there is to see, to a guest that was entered for something else.
+    fn lend(self: Rc<Self>) -> Option<Box<dyn StreamHost>> {
+        None
+    }
 }
 
 /// Who hears of what happens to a stream of a guest.
@@ -189,13 +195,11 @@ impl Surroundings {
     /// Hands the guest what became of a callout.
     fn deliver(running: &Rc<Running>, call: CallId, stream: Option<StreamId>, event: CalloutEvent) {
         let surroundings = running.surroundings();
-        match stream {
-            Some(stream) => {
-                let addressee = surroundings.listed.borrow().get(&stream).cloned();
-                if let Some(addressee) = addressee {
-                    addressee.deliver(call, event);
-                }
-            }
+        let addressee =
+            stream.and_then(|stream| surroundings.listed.borrow().get(&stream).cloned());
+        match addressee {
+            Some(addressee) => addressee.deliver(call, event),
+            // Nobody is there for it any more but the plugin itself.
             None => {
                 if let Err(trap) = running.vm().on_callout(call, event) {
                     running.died(&trap);
@@ -413,6 +417,11 @@ impl PluginHost for Surroundings {
         if let Some(addressee) = self.listed.borrow().get(&stream) {
             addressee.stir();
         }
+    }
+
+    fn lend(&self, stream: StreamId) -> Option<Box<dyn StreamHost>> {
+        let addressee = self.listed.borrow().get(&stream).cloned()?;
+        addressee.heard.upgrade()?.lend()
     }
 
     fn tick_period_changed(&self, period: Option<Duration>) {

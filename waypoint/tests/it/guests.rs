@@ -103,7 +103,11 @@ fn pairs(pairs: &[(&str, &str)]) -> (String, usize) {
 
 /// Holds each request until `auth` has answered; `done` is what follows then.
 fn asks_auth(done: &str) -> String {
-    let (map, length) = pairs(&[(":method", "GET"), (":path", "/check"), (":authority", "auth")]);
+    let (map, length) = pairs(&[
+        (":method", "GET"),
+        (":path", "/check"),
+        (":authority", "auth"),
+    ]);
     format!(
         r#"(data (i32.const 256) "outbound|80||auth.shop")
         (data (i32.const 512) "{map}")
@@ -125,9 +129,7 @@ fn put(mesh: &Mesh, plugin: &wire::Plugin) {
 }
 
 async fn post(client: &Client, body: &'static str) -> crate::client::Answer {
-    client
-        .send(CART_80, request("POST", "/", &[], body))
-        .await
+    client.send(CART_80, request("POST", "/", &[], body)).await
 }
 
 /// The service that [`asks_auth`] asks.
@@ -162,16 +164,27 @@ fn a_plugin_collects_a_body_and_changes_its_length() {
         let client = mesh.client().await;
         let backend = mesh.endpoint("v1").await;
         mesh.settled(&client).await;
-        put(&mesh, &folder.plugin("wrap", &format!("{FREE_LENGTH}{WRAP}")));
+        put(
+            &mesh,
+            &folder.plugin("wrap", &format!("{FREE_LENGTH}{WRAP}")),
+        );
         mesh.eventually("the body is wrapped", async || {
             post(&client, "body").await;
-            backend.seen().last().is_some_and(|seen| seen.body == "[body]")
+            backend
+                .seen()
+                .last()
+                .is_some_and(|seen| seen.body == "[body]")
         })
         .await;
         // In pieces, the end of which nobody knows beforehand.
         let mut tunnel = client.tunnel(CART_80).await.unwrap();
         let head = "POST / HTTP/1.1\r\nhost: cart.shop\r\ntransfer-encoding: chunked\r\n\r\n";
-        for piece in [head, "4\r\none \r\n", "4\r\ntwo \r\n", "5\r\nthree\r\n0\r\n\r\n"] {
+        for piece in [
+            head,
+            "4\r\none \r\n",
+            "4\r\ntwo \r\n",
+            "5\r\nthree\r\n0\r\n\r\n",
+        ] {
             tunnel.write_all(piece.as_bytes()).await.unwrap();
             tunnel.flush().await.unwrap();
         }
@@ -199,12 +212,16 @@ fn a_body_longer_than_its_head_says_reaches_nobody_as_another_request() {
         assert_eq!(refused.status, 503);
         let lines = |backend: &Backend| {
             let seen = backend.seen();
-            seen.iter().map(|seen| seen.line.clone()).collect::<Vec<_>>()
+            seen.iter()
+                .map(|seen| seen.line.clone())
+                .collect::<Vec<_>>()
         };
         mesh.control.remove(proto::PLUGIN_TYPE, "wrap");
         until_posted(&mesh, &client, |answer| answer.status == 200).await;
         assert!(
-            lines(&backend).iter().all(|line| line.starts_with("POST / ") || line.starts_with("GET ")),
+            lines(&backend)
+                .iter()
+                .all(|line| line.starts_with("POST / ") || line.starts_with("GET ")),
             "{:?}",
             lines(&backend)
         );
@@ -247,7 +264,10 @@ fn a_plugin_holds_a_request_until_its_callout_is_answered() {
         put(&mesh, &folder.plugin("asks", &asks_auth(go_on)));
         mesh.eventually("the callout is made", async || {
             post(&client, "body").await;
-            backend.seen().last().is_some_and(|seen| seen.headers.contains_key("x-held"))
+            backend
+                .seen()
+                .last()
+                .is_some_and(|seen| seen.headers.contains_key("x-held"))
         })
         .await;
         assert!(auth.seen().last().unwrap().line.contains("/check"));
@@ -291,9 +311,7 @@ fn a_callout_may_go_only_where_the_plugin_may() {
             host: "cart.shop".to_owned(),
             port: 0,
         };
-        bound.allowed_upstreams = Some(wire::Upstreams {
-            list: vec![only],
-        });
+        bound.allowed_upstreams = Some(wire::Upstreams { list: vec![only] });
         put(&mesh, &bound);
         // The guest gives up when its call is refused.
         until_posted(&mesh, &client, |answer| answer.status == 503).await;
@@ -332,12 +350,16 @@ fn a_trap_in_a_body_follows_the_fail_strategy() {
         put(&mesh, &broken);
         until_posted(&mesh, &client, |answer| answer.status == 503).await;
         // A request without a body does not come so far.
-        mesh.until(&client, "/", |answer| answer.status == 200).await;
+        mesh.until(&client, "/", |answer| answer.status == 200)
+            .await;
         broken.fail_strategy = FailStrategy::FailOpen.into();
         put(&mesh, &broken);
         let passed = until_posted(&mesh, &client, |answer| answer.status == 200).await;
         assert_eq!(passed.status, 200);
-        let labels = ["plugin=\"shop.broken\"", "callback=\"proxy_on_request_body\""];
+        let labels = [
+            "plugin=\"shop.broken\"",
+            "callback=\"proxy_on_request_body\"",
+        ];
         assert!(mesh.metric("cairn_wasm_traps_total", &labels).await >= 1.0);
     });
 }
@@ -355,14 +377,36 @@ fn a_plugin_resumes_what_it_holds_from_its_timer() {
                 (global.set $held (local.get $id)) (i32.const 1))
             (func (export "proxy_on_tick") (param i32)
                 (if (i32.eqz (global.get $held)) (then (return)))
-                (if (i32.eqz (call $switch (global.get $held)))
-                    (then (drop (call $continue (i32.const 0))))))
-            (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
-                (drop (call $add (i32.const 2) (i32.const 48) (i32.const 6) (i32.const 64) (i32.const 2)))
-                (i32.const 0))"#;
+                (if (i32.eqz (call $switch (global.get $held))) (then
+                    (drop (call $add (i32.const 0) (i32.const 48) (i32.const 6) (i32.const 64) (i32.const 2)))
+                    (drop (call $continue (i32.const 0))))))"#;
         put(&mesh, &folder.plugin("ticks", code));
-        let answer = until_posted(&mesh, &client, |answer| answer.header("x-held").is_some()).await;
+        let held = |answer: &crate::client::Answer| answer.seen("x-held").is_some();
+        let answer = until_posted(&mesh, &client, held).await;
         assert_eq!(answer.status, 200);
+    });
+}
+
+#[test]
+fn a_callout_that_nobody_waits_for_is_made_all_the_same() {
+    run(|| async {
+        let (mesh, folder) = (Mesh::start().await, Folder::new());
+        let client = mesh.client().await;
+        let _backend = mesh.endpoint("v1").await;
+        let auth = auth(&mesh).await;
+        mesh.settled(&client).await;
+        // As it would report: from the log callback, after which the stream is gone.
+        let code = asks_auth("").replace(
+            r#"(func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)"#,
+            r#"(func (export "proxy_on_log") (param $id i32)"#,
+        );
+        let code = code.replacen("(i32.const 1))\n", ")\n", 1);
+        put(&mesh, &folder.plugin("reports", &code));
+        mesh.eventually("the report arrives", async || {
+            client.get(CART_80, "/").await;
+            !auth.seen().is_empty()
+        })
+        .await;
     });
 }
 
@@ -384,10 +428,10 @@ fn a_rule_has_plugins_of_its_own() {
             kind: Some(wire::route_filter::Kind::Plugin("mine".to_owned())),
         }];
         let rules = vec![with, rule("/", &[("cart", 1)])];
-        mesh.control
-            .put(proto::ROUTE_TYPE, "r", &route("r", rules));
+        mesh.control.put(proto::ROUTE_TYPE, "r", &route("r", rules));
         // A plugin that is not there must not be passed by.
-        mesh.until(&client, "/with", |answer| answer.status == 500).await;
+        mesh.until(&client, "/with", |answer| answer.status == 500)
+            .await;
         put(&mesh, &of_rule);
         mesh.until(&client, "/with", |answer| answer.header("x-held").is_some())
             .await;
@@ -446,8 +490,11 @@ fn a_plugin_sees_and_changes_the_bytes_of_connections() {
         })
         .await;
         assert!(
-            mesh.metric("cairn_wasm_invocations_total", &["callback=\"proxy_on_upstream_data\""])
-                .await
+            mesh.metric(
+                "cairn_wasm_invocations_total",
+                &["callback=\"proxy_on_upstream_data\""]
+            )
+            .await
                 >= 1.0
         );
     });

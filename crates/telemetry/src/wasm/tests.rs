@@ -61,8 +61,14 @@ fn metrics_of_plugins_have_a_prefix_and_say_whose_they_are() {
     let metrics = PluginMetrics::register(&mut registry);
     let (one, other) = (metrics.of("a.one"), metrics.of("a.other"));
     let hits = one.define(Kind::Counter, "istio_requests_total").unwrap();
-    assert_eq!(one.define(Kind::Counter, "istio_requests_total"), Some(hits));
-    assert_ne!(other.define(Kind::Counter, "istio_requests_total"), Some(hits));
+    assert_eq!(
+        one.define(Kind::Counter, "istio_requests_total"),
+        Some(hits)
+    );
+    assert_ne!(
+        other.define(Kind::Counter, "istio_requests_total"),
+        Some(hits)
+    );
     assert_eq!(other.define(Kind::Gauge, "istio_requests_total"), None);
     one.add(hits, 3);
     one.add(hits, -3);

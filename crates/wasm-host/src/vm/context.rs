@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::Store;
 
-use crate::abi::{CallId, StreamId};
+use crate::abi::StreamId;
 use crate::callback::Callback;
 use crate::embed::StreamHost;
 use crate::trap::Trap;
@@ -206,12 +206,11 @@ fn is_known(state: &State, id: u32) -> bool {
     state.streams.get(&id).is_some_and(|stream| stream.known)
 }
 
-/// Drops what the VM kept for a stream, and calls off its callouts.
+/// Drops what the VM kept for a stream. Its callouts go on, as the root's: a filter that reports by
+/// callout does not wait for the answer, and what nobody waits for SDKs drop.
 fn forget(state: &mut State, id: u32) {
     let calls = state.streams.remove(&id).map_or(0, |stream| stream.calls);
     if calls > 0 {
-        for call in state.calls.drain(Some(id)) {
-            state.host.cancel_call(CallId(call));
-        }
+        state.calls.adopt(id, ROOT);
     }
 }

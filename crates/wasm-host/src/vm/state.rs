@@ -39,6 +39,8 @@ pub(crate) struct State {
     pub(crate) plugin: Arc<Configured>,
     pub(crate) host: Rc<dyn PluginHost>,
     pub(crate) lent: Lent,
+    /// A stream the guest chose although it was not lent; borrowed for the rest of the call.
+    pub(crate) borrowed: Option<(u32, Box<dyn crate::StreamHost>)>,
     pub(crate) frame: Frame,
     pub(crate) clock: Clock,
     pub(crate) meter: Meter,
@@ -226,6 +228,7 @@ impl State {
         let limits = &plugin.config.limits;
         Self {
             lent: Lent::default(),
+            borrowed: None,
             frame: Frame::new("instantiation", Phase::Starting, 0, limits),
             clock: Clock::new(tick),
             meter: Meter::new(limits),
@@ -297,13 +300,21 @@ impl State {
             .map(|stream| (StreamId(id), stream))
     }
 
-    /// Returns the proxy's stream, if it is the one host functions act on.
+    /// Returns the proxy's stream that host functions act on, if it is lent or can be borrowed.
     pub(crate) fn stream_host(&mut self) -> Option<&mut (dyn crate::StreamHost + '_)> {
-        if self.frame.lent_for == Some(self.frame.effective) {
-            self.lent.get()
-        } else {
-            None
+        let id = self.frame.effective;
+        if self.frame.lent_for == Some(id) {
+            return self.lent.get();
         }
+        if self.borrowed.as_ref().is_none_or(|(known, _)| *known != id) {
+            // Given back first: the proxy may have only one of them to give.
+            self.borrowed = None;
+            let is_ours = self.streams.get(&id).is_some_and(|stream| stream.known);
+            let lent = is_ours.then(|| self.host.lend(StreamId(id))).flatten();
+            self.borrowed = lent.map(|stream| (id, stream));
+        }
+        let (_, stream) = self.borrowed.as_mut()?;
+        Some(&mut **stream)
     }
 
     /// Logs a line of the guest, within the limits.

@@ -73,16 +73,16 @@ impl Calls {
         self.in_flight.remove(&id)
     }
 
-    /// Removes and returns the calls of a context, or all of them.
-    pub(crate) fn drain(&mut self, context: Option<u32>) -> Vec<u32> {
-        let ids = self
-            .in_flight
-            .iter()
-            .filter(|(_, call)| context.is_none_or(|c| call.context == c));
-        let ids: Vec<u32> = ids.map(|(id, _)| *id).collect();
-        for id in &ids {
-            self.in_flight.remove(id);
+    /// Removes and returns all calls.
+    pub(crate) fn drain(&mut self) -> Vec<u32> {
+        self.in_flight.drain().map(|(id, _)| id).collect()
+    }
+
+    /// Gives the calls of a context to another one.
+    pub(crate) fn adopt(&mut self, from: u32, to: u32) {
+        let calls = self.in_flight.values_mut();
+        for call in calls.filter(|call| call.context == from) {
+            call.context = to;
         }
-        ids
     }
 }
