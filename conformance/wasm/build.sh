@@ -16,7 +16,7 @@ ENVOY_VERSION=1.40.0
 AS_VERSION=0.14.13
 RUNTIME_VERSION=0.1.8
 OUT="$CACHE/guests"
-SMALL="bench probe probe-0-1-0 probe-0-2-0 sdk-rust sdk-rust-wasip1 sdk-as sdk-c"
+SMALL="bench empty probe probe-0-1-0 probe-0-2-0 sdk-rust sdk-rust-wasip1 sdk-as sdk-c"
 mkdir -p "$OUT"
 
 say() { echo "wasm conformance: $*"; }
@@ -128,6 +128,10 @@ c_guest() {
   clang --target=wasm32 -O2 -nostdlib -ffreestanding -fno-builtin -Wall -Werror -I $header \
     -c guests/c/guest.c -o "$object"
   wasm-ld-22 --no-entry --export-dynamic "$object" -o "$OUT/sdk-c.wasm"
+  # A module that loads and hears of nothing.
+  printf '#define PROXY_WASM_IMPLEMENTATION\n#include "proxy_wasm.h"\n' |
+    clang --target=wasm32 -O2 -nostdlib -ffreestanding -I $header -x c -c - -o "$object"
+  wasm-ld-22 --no-entry --export-dynamic "$object" -o "$OUT/empty.wasm"
   done_with sdk-c "$hash"
 }
 

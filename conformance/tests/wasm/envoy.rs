@@ -52,7 +52,7 @@ impl Envoy {
             .args(["--concurrency", "1", "--disable-hot-restart"])
             .args(["--log-level", "warning"])
             .args(["--component-log-level", "wasm:trace"])
-            .args(["--log-format", "%t|%n|%v"])
+            .args(["--log-format", "%t|%n|%l|%v"])
             .stderr(Stdio::piped())
             .stdout(Stdio::null())
             .spawn()
@@ -74,9 +74,8 @@ impl Envoy {
 /// Hands on what the worker thread does; the main thread has VMs of its own.
 fn read(output: impl std::io::BufRead, main_thread: &str, run: &Run) {
     for line in output.lines().map_while(Result::ok) {
-        let mut parts = line.splitn(3, '|');
-        let (thread, logger, text) = (parts.next(), parts.next(), parts.next());
-        let (Some(thread), Some(logger), Some(text)) = (thread, logger, text) else {
+        let parts: Vec<&str> = line.splitn(4, '|').collect();
+        let [thread, logger, level, text] = parts[..] else {
             continue;
         };
         if logger != "wasm" {
@@ -92,7 +91,10 @@ fn read(output: impl std::io::BufRead, main_thread: &str, run: &Run) {
         } else if let Some(said) = text.strip_prefix("wasm log ") {
             // `plugin root vm: text`, of which contexts leave out what they do not have.
             let said = said.split_once(": ").map_or(said, |(_, said)| said);
-            run.log(said);
+            // What is less urgent than that, a waypoint does not log.
+            if !matches!(level, "trace" | "debug") {
+                run.log(said);
+            }
         } else {
             run.note(text);
         }

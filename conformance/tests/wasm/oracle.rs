@@ -135,4 +135,11 @@ suites! {
         "sdk-go", "sdk-go", "settings", cases::of_sdk(&["tick", "done"]);
     filters_in_c_do_the_same:
         "sdk-c", "sdk-c", "settings", cases::of_sdk(&[]);
+    // The SDK has no gRPC, foreign functions or ways to close a stream; its shared data, queues and
+    // whole header maps do not compile or do something else than they say.
+    filters_in_assemblyscript_do_the_same:
+        "sdk-as", "sdk-as", "settings", cases::of_sdk(&[
+            "all-headers", "call-nowhere", "foreign", "grpc", "grpc-stream", "local-grpc", "queue",
+            "reset", "shared", "done",
+        ]);
 }

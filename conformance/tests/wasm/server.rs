@@ -147,11 +147,8 @@ async fn answer(
             seen.lock().extend(lines);
             reply(&head, &body)
         }
-        Err(_) => {
-            lines.push(format!("{name} body: broken off"));
-            seen.lock().extend(lines);
-            Response::new(Frames::new("", &[]))
-        }
+        // How much of a request comes before its proxy gives it up is a matter of timing.
+        Err(_) => Response::new(Frames::new("", &[])),
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod binaries;
 mod cpu;
+mod envoy;
 mod http;
 mod load;
 mod report;
@@ -48,6 +49,10 @@ pub(crate) struct Options {
     /// Measure the binaries `cairn`, `waypoint` and `ztunnel` of this folder instead of building
     #[arg(long)]
     binaries: Option<PathBuf>,
+    /// Compare what filters cost with what the same modules cost in Envoy, and see what a filter
+    /// that loops and swaps of filters do to other requests
+    #[arg(long)]
+    wasm: bool,
     /// Print JSON
     #[arg(long, short, value_enum)]
     #[serde(skip)]
@@ -69,6 +74,9 @@ pub(crate) enum Part {
         /// The only CPU to use
         #[arg(long)]
         cpu: Option<usize>,
+        /// Where to listen
+        #[arg(long, default_value_t = server::PORT)]
+        port: u16,
     },
     /// Become a program that has one CPU
     Pinned {
@@ -89,7 +97,7 @@ impl Part {
                 say(&serde_json::to_string(&load.run()?)?);
                 Ok(())
             }
-            Self::Serve { cpu } => server::serve(cpu),
+            Self::Serve { cpu, port } => server::serve(cpu, port),
             Self::Pinned { cpu, program } => binaries::pinned(cpu, &program),
         }
     }
@@ -97,6 +105,9 @@ impl Part {
 
 /// Measures everything and prints it.
 pub(crate) fn run(options: Options) -> Result<()> {
+    if options.wasm {
+        return envoy::run(&options);
+    }
     ensure!(geteuid().is_root(), "a mesh needs root");
     let binaries = if let Some(folder) = &options.binaries {
         Binaries::of(folder)?

@@ -23,9 +23,9 @@ const BULK_LENGTH: u64 = 1 << 50;
 const CHUNK: usize = 256 << 10;
 
 /// Serves until it is ended.
-pub(super) fn serve(cpu: Option<usize>) -> Result<()> {
+pub(super) fn serve(cpu: Option<usize>, port: u16) -> Result<()> {
     cpu::pin(cpu)?;
-    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, PORT)).context("listen")?;
+    let listener = TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).context("listen")?;
     for stream in listener.incoming() {
         start(stream?)?;
     }

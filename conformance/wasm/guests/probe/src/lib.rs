@@ -77,7 +77,7 @@ fn call_context(call: u32, root: u32) -> u32 {
 /// Goes on with a stream that waited for a callout.
 fn resume(context: u32) {
     let plan = PLANS.with_borrow(|plans| plans.get(&context).cloned());
-    if let Some(plan) = plan {
+    if let Some(plan) = plan.filter(|plan| !plan.contains(":local_")) {
         groups::resume(plan.contains("response_headers=1"));
     }
 }
