@@ -48,6 +48,11 @@ fn a_kind_is_found_by_every_name_kubectl_takes() {
             &["wasmplugin", "WasmPlugins.extensions.istio.io"],
             "WasmPlugin.extensions.istio.io",
         ),
+        (
+            &["TrafficExtension", "trafficextensions"],
+            "TrafficExtension.extensions.istio.io",
+        ),
+        (&["events", "ev"], "Event."),
         (&["telemetry"], "Telemetry.telemetry.istio.io"),
         (&["ip"], "IPAddress.networking.k8s.io"),
     ] {
@@ -160,4 +165,5 @@ fn the_typed_form_of_a_row_is_that_of_its_kind() {
     check::<authorization::AuthorizationPolicy>(&none);
     check::<peer_authentication::PeerAuthentication>(&none);
     check::<wasm_plugin::WasmPlugin>(&json!({"url": "oci://x"}));
+    check::<traffic_extension::TrafficExtension>(&json!({"wasm": {"url": "oci://x"}}));
 }

@@ -227,11 +227,12 @@ fn host_env(module: &Module<'_>) -> Vec<String> {
         .collect()
 }
 
-/// A text that is another one for another object, its labels and annotations included. Not the
-/// version of the object: that rises with each status that we write ourselves.
+/// A text that is another one for another object, its labels and annotations included, and for one
+/// that was made anew. Not the version of the object: that rises with each status that we write
+/// ourselves.
 fn revision(object: &Object) -> String {
     let mut digest = Sha256::new();
-    digest.update(object.life.uid.as_bytes());
+    digest.update(object.life.created.as_second().to_be_bytes());
     digest.update(object.value.to_string());
     let mut text = String::new();
     for byte in digest.finalize().iter().take(8) {

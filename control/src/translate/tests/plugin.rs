@@ -418,13 +418,16 @@ fn a_change_of_the_object_is_another_revision_and_a_status_of_ours_is_none() {
             .waypoint(&WaypointName::new("a", "w"));
         told.unwrap().plugins["a/p"].revision.clone()
     };
-    let with_uid = PLUGIN.replace("generation: 2", "generation: 2, uid: u-1");
-    let first = revision(&with_uid);
-    assert_eq!(revision(&with_uid), first);
-    let annotated = with_uid.replace("uid: u-1", "uid: u-1, annotations: {touched: now}");
-    assert_ne!(revision(&annotated), first);
-    let other = with_uid.replace("u-1", "u-2");
-    assert_ne!(revision(&other), first);
+    let first = revision(PLUGIN);
+    assert_eq!(
+        revision(PLUGIN),
+        first,
+        "of the object alone, not of its uid or version"
+    );
+    let with = |more: &str| PLUGIN.replace("generation: 2", &format!("generation: 2, {more}"));
+    assert_ne!(revision(&with("annotations: {touched: now}")), first);
+    let anew = with("creationTimestamp: '2026-01-01T00:00:00Z'");
+    assert_ne!(revision(&anew), first);
 }
 
 #[test]
