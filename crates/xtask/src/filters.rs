@@ -199,26 +199,54 @@ fn names() -> Result<Vec<String>> {
     names_in(&filters())
 }
 
-/// The filters: every folder with a manifest.
+/// The filters: every folder with a manifest of a module. What only other crates use is none.
 fn names_in(filters: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(filters)? {
-        let path = entry?.path();
-        if path.join("Cargo.toml").exists() {
-            names.extend(path.file_name().and_then(OsStr::to_str).map(str::to_owned));
+    for (name, manifest) in crates_in(filters)? {
+        if manifest.contains("\"cdylib\"") {
+            names.push(name);
         }
     }
-    names.sort_unstable();
     Ok(names)
 }
 
-/// Hashes all that a module is built from: its sources, both manifests, the lock file.
+/// Every crate of the workspace and its manifest.
+fn crates_in(filters: &Path) -> Result<BTreeMap<String, String>> {
+    let mut crates = BTreeMap::new();
+    for entry in fs::read_dir(filters)? {
+        let path = entry?.path();
+        let manifest = path.join("Cargo.toml");
+        if let Some(name) = path.file_name().and_then(OsStr::to_str)
+            && manifest.exists()
+        {
+            crates.insert(name.to_owned(), fs::read_to_string(manifest)?);
+        }
+    }
+    Ok(crates)
+}
+
+/// The crates of the workspace that a filter is built from, besides itself.
+fn shared_by(filters: &Path, name: &str) -> Result<Vec<String>> {
+    let crates = crates_in(filters)?;
+    let manifest = crates.get(name).context("no manifest")?;
+    let uses = |other: &String| {
+        let line = format!("{other}.workspace = true");
+        other != name && manifest.lines().any(|l| l == line)
+    };
+    Ok(crates.keys().filter(|other| uses(other)).cloned().collect())
+}
+
+/// Hashes all that a module is built from: its sources and those of crates it shares with others,
+/// the manifests, the lock file.
 fn source_sha256(filters: &Path, name: &str) -> Result<String> {
     let mut files = BTreeMap::new();
     for shared in ["Cargo.toml", "Cargo.lock"] {
         files.insert(shared.to_owned(), filters.join(shared));
     }
     collect(filters, &filters.join(name), &mut files)?;
+    for shared in shared_by(filters, name)? {
+        collect(filters, &filters.join(shared), &mut files)?;
+    }
     let mut hash = Sha256::new();
     for (relative, path) in files {
         let contents = fs::read(&path).with_context(|| path.display().to_string())?;
@@ -273,18 +301,25 @@ mod tests {
         let folder =
             std::env::temp_dir().join(format!("cairn-filters-test-{}", std::process::id()));
         let result = std::panic::catch_unwind(|| {
-            fs::create_dir_all(folder.join("demo/src")).unwrap();
-            fs::create_dir_all(folder.join("prebuilt")).unwrap();
-            let put = |path: &str, text: &str| fs::write(folder.join(path), text).unwrap();
-            for file in [
-                "Cargo.toml",
-                "Cargo.lock",
-                "demo/Cargo.toml",
-                "demo/src/lib.rs",
-                "demo/src/tests.rs",
-            ] {
-                put(file, "as it was");
+            for created in ["demo/src", "shared/src", "unused/src", "prebuilt"] {
+                fs::create_dir_all(folder.join(created)).unwrap();
             }
+            let put = |path: &str, text: &str| fs::write(folder.join(path), text).unwrap();
+            let manifest = "crate-type = [\"cdylib\"]\nshared.workspace = true\n";
+            for (file, text) in [
+                ("Cargo.toml", "as it was"),
+                ("Cargo.lock", "as it was"),
+                ("demo/Cargo.toml", manifest),
+                ("demo/src/lib.rs", "as it was"),
+                ("demo/src/tests.rs", "as it was"),
+                ("shared/Cargo.toml", "as it was"),
+                ("shared/src/lib.rs", "as it was"),
+                ("unused/Cargo.toml", "as it was"),
+                ("unused/src/lib.rs", "as it was"),
+            ] {
+                put(file, text);
+            }
+            assert_eq!(names_in(&folder).unwrap(), ["demo"], "libraries are no filters");
             put("prebuilt/demo.wasm", "module");
             let record = json!({
                 "source_sha256": source_sha256(&folder, "demo").unwrap(),
@@ -294,12 +329,14 @@ mod tests {
             check_in(&folder).unwrap();
 
             put("demo/src/tests.rs", "tests are no part of the module");
+            put("unused/src/lib.rs", "nor are crates the module does not use");
             check_in(&folder).unwrap();
             for file in [
                 "Cargo.toml",
                 "Cargo.lock",
-                "demo/Cargo.toml",
                 "demo/src/lib.rs",
+                "shared/Cargo.toml",
+                "shared/src/lib.rs",
             ] {
                 put(file, "changed");
                 let error = check_in(&folder).unwrap_err().to_string();
@@ -309,6 +346,9 @@ mod tests {
                 );
                 put(file, "as it was");
             }
+            put("demo/Cargo.toml", &format!("{manifest}# changed\n"));
+            assert!(check_in(&folder).is_err());
+            put("demo/Cargo.toml", manifest);
             put("demo/src/added.rs", "");
             assert!(check_in(&folder).is_err());
             fs::remove_file(folder.join("demo/src/added.rs")).unwrap();

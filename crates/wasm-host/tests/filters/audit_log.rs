@@ -11,8 +11,12 @@ const SHIP: &str = r#"{"ship": {"upstream": "logs", "host": "logs.example", "pat
 /// What was written to the log, without the time.
 fn lines(filter: &Filter) -> Vec<String> {
     let lines = filter.proxy.lines.borrow();
-    let lines = lines.iter().filter_map(|line| line.strip_prefix("Info {\"time\":\""));
-    lines.map(|line| line.split_once("Z\",").unwrap().1.to_owned()).collect()
+    let lines = lines
+        .iter()
+        .filter_map(|line| line.strip_prefix("Info {\"time\":\""));
+    lines
+        .map(|line| line.split_once("Z\",").unwrap().1.to_owned())
+        .collect()
 }
 
 #[test]
@@ -29,7 +33,10 @@ fn a_request_leaves_one_line_of_json() {
             .from_peer("spiffe://td/ns/shop/sa/web")
             .knowing("source.address", "10.0.0.1:5")
             .knowing("response.code_details", "rbac_access_denied")
-            .knowing("request.duration", Value::Duration(Duration::from_micros(1500))),
+            .knowing(
+                "request.duration",
+                Value::Duration(Duration::from_micros(1500)),
+            ),
     );
     filter.pass(Exchange::get("/health"));
     let lines = lines(&filter);
@@ -47,8 +54,15 @@ fn samples_leave_out_none_that_are_always_wanted() {
         filter.pass(Exchange::get("/").answering(":status", status));
     }
     let lines_written = lines(&filter);
-    let found = |status: &str| lines_written.iter().any(|line| line.contains(&format!("\"status\":{status}")));
-    assert!(lines_written.len() == 2 && found("500") && found("503"), "{lines_written:?}");
+    let found = |status: &str| {
+        lines_written
+            .iter()
+            .any(|line| line.contains(&format!("\"status\":{status}")))
+    };
+    assert!(
+        lines_written.len() == 2 && found("500") && found("503"),
+        "{lines_written:?}"
+    );
     let half = Filter::start("audit-log", r#"{"samplePercent": 50}"#);
     for _ in 0..100 {
         half.pass(Exchange::get("/"));
@@ -71,7 +85,10 @@ fn lines_are_sent_in_batches_by_the_timer() {
     filter.vm.on_tick().unwrap();
     let call = filter.proxy.call();
     assert_eq!((call.upstream.as_str(), call.stream), ("logs", None));
-    assert_eq!(text(&call.headers, "content-type").as_deref(), Some("application/x-ndjson"));
+    assert_eq!(
+        text(&call.headers, "content-type").as_deref(),
+        Some("application/x-ndjson")
+    );
     assert_eq!(call.body.iter().filter(|b| **b == b'\n').count(), 3);
     filter.vm.on_tick().unwrap();
     assert!(filter.proxy.calls.borrow().is_empty(), "one at a time");
@@ -96,7 +113,10 @@ fn lines_are_sent_in_batches_by_the_timer() {
     filter.vm.on_tick().unwrap();
     let resent = filter.proxy.call();
     assert_eq!(resent.body, rest.body);
-    filter.vm.on_callout(resent.id, response("500", "")).unwrap();
+    filter
+        .vm
+        .on_callout(resent.id, response("500", ""))
+        .unwrap();
     assert_eq!(filter.proxy.metric("audit_log_lines_dropped"), 4);
     filter.vm.on_tick().unwrap();
     let told = String::from_utf8(filter.proxy.call().body).unwrap();
@@ -126,13 +146,24 @@ fn lines_that_wait_are_sent_before_the_plugin_goes() {
     filter.vm.on_callout(first.id, response("200", "")).unwrap();
     let second = filter.proxy.call();
     assert!(!filter.vm.stop().unwrap());
-    filter.vm.on_callout(second.id, response("200", "")).unwrap();
+    filter
+        .vm
+        .on_callout(second.id, response("200", ""))
+        .unwrap();
     assert!(filter.vm.stop().unwrap());
     assert_eq!(filter.proxy.metric("audit_log_lines_sent"), 5);
 }
 
 #[test]
 fn a_mistake_is_told_with_its_field() {
-    refuses("audit-log", r#"{"ship": {"upstream": "u"}}"#, "`ship` needs the field `host`");
-    refuses("audit-log", r#"{"query": 1}"#, r#"`query` is 1; allowed is "drop" or "names" or "keep""#);
+    refuses(
+        "audit-log",
+        r#"{"ship": {"upstream": "u"}}"#,
+        "`ship` needs the field `host`",
+    );
+    refuses(
+        "audit-log",
+        r#"{"query": 1}"#,
+        r#"`query` is 1; allowed is "drop" or "names" or "keep""#,
+    );
 }

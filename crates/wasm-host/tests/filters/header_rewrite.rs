@@ -37,14 +37,20 @@ fn rules_rewrite_what_meets_their_conditions() {
     ] {
         assert_eq!(exchange.request(name).as_deref(), value, "{name}");
     }
-    assert_eq!(exchange.response("x-failed").as_deref(), Some("503 for nobody"));
+    assert_eq!(
+        exchange.response("x-failed").as_deref(),
+        Some("503 for nobody")
+    );
     assert_eq!(exchange.response("server"), None);
 }
 
 #[test]
 fn what_meets_no_condition_stays_as_it_is() {
     let filter = Filter::start("header-rewrite", CONFIG);
-    for exchange in [Exchange::get("/").with("x-tier", "gold"), Exchange::get("/api/x")] {
+    for exchange in [
+        Exchange::get("/").with("x-tier", "gold"),
+        Exchange::get("/api/x"),
+    ] {
         let before = exchange.request.clone();
         let after = filter.pass(exchange);
         assert_eq!(after.request, before);
@@ -70,24 +76,51 @@ fn an_answer_of_another_filter_is_rewritten_too() {
     let mut exchange = Exchange::get("/api/x").answering(":status", "500");
     let mut stream = filter.vm.new_stream();
     let _ = stream.on_response_headers(&mut exchange, true);
-    assert_eq!(exchange.response("x-failed").as_deref(), Some("500 for nobody"));
+    assert_eq!(
+        exchange.response("x-failed").as_deref(),
+        Some("500 for nobody")
+    );
 }
 
 #[test]
 fn bytes_that_are_no_text_are_carried_along() {
     let config = r#"{"request": {"copy": [{"from": "x-raw", "to": "x-copy"}], "set": [{"name": "x-made", "value": "<%{request.header.x-raw}>"}]}}"#;
     let filter = Filter::start("header-rewrite", config);
-    let exchange = filter.pass(Exchange::get(b"/\xff").with("x-raw", b"\xfe\xff").with("x-made", "forged"));
-    assert_eq!(exchange.request.iter().filter(|(_, value)| *value == b"\xfe\xff").count(), 2);
-    assert_eq!(exchange.request("x-made"), None, "no value any reader agrees on");
+    let exchange = filter.pass(
+        Exchange::get(b"/\xff")
+            .with("x-raw", b"\xfe\xff")
+            .with("x-made", "forged"),
+    );
+    assert_eq!(
+        exchange
+            .request
+            .iter()
+            .filter(|(_, value)| *value == b"\xfe\xff")
+            .count(),
+        2
+    );
+    assert_eq!(
+        exchange.request("x-made"),
+        None,
+        "no value any reader agrees on"
+    );
 }
 
 #[test]
 fn a_mistake_is_told_with_its_field() {
     for (config, says) in [
-        (r#"{"rules": [{"request": {"set": [{"name": "a b", "value": ""}]}}]}"#, "`rules[0].request.set[0].name` is \"a b\"; allowed is the name of a header"),
-        (r#"{"request": {"set": [{"name": "a", "value": "%{nope}"}]}}"#, "`request.set[0].value` is \"%{nope}\"; `%{nope}` is unknown; allowed are"),
-        (r#"{"respons": {}}"#, "the configuration has an unknown field `respons`; allowed are request, response, rules"),
+        (
+            r#"{"rules": [{"request": {"set": [{"name": "a b", "value": ""}]}}]}"#,
+            "`rules[0].request.set[0].name` is \"a b\"; allowed is the name of a header",
+        ),
+        (
+            r#"{"request": {"set": [{"name": "a", "value": "%{nope}"}]}}"#,
+            "`request.set[0].value` is \"%{nope}\"; `%{nope}` is unknown; allowed are",
+        ),
+        (
+            r#"{"respons": {}}"#,
+            "the configuration has an unknown field `respons`; allowed are request, response, rules",
+        ),
         ("{", "the configuration is not valid JSON: "),
     ] {
         refuses("header-rewrite", config, says);

@@ -41,7 +41,10 @@ fn claims_of_a_verified_token_become_headers() {
         assert!(exchange.request("authorization").is_some());
     }
     let dropping = start(r#", "forwardToken": false"#);
-    assert_eq!(dropping.pass(with_token(RS_TOKEN)).request("authorization"), None);
+    assert_eq!(
+        dropping.pass(with_token(RS_TOKEN)).request("authorization"),
+        None
+    );
 }
 
 #[test]
@@ -60,10 +63,26 @@ fn a_token_with_anything_changed_is_refused() {
         }
         let (signed, _) = token.rsplit_once('.').unwrap();
         assert_eq!(filter.denied(with_token(&format!("{signed}."))).status, 401);
-        let (_, other) = if token == RS_TOKEN { ES_TOKEN } else { RS_TOKEN }.rsplit_once('.').unwrap();
-        assert_eq!(filter.denied(with_token(&format!("{signed}.{other}"))).status, 401);
+        let (_, other) = if token == RS_TOKEN {
+            ES_TOKEN
+        } else {
+            RS_TOKEN
+        }
+        .rsplit_once('.')
+        .unwrap();
+        assert_eq!(
+            filter
+                .denied(with_token(&format!("{signed}.{other}")))
+                .status,
+            401
+        );
     }
-    assert_eq!(filter.denied(with_token(RS_TOKEN).with("authorization", "Bearer x")).status, 401);
+    assert_eq!(
+        filter
+            .denied(with_token(RS_TOKEN).with("authorization", "Bearer x"))
+            .status,
+        401
+    );
     assert!(filter.vm.trap().is_none());
 }
 
@@ -72,7 +91,13 @@ fn a_request_without_a_token_goes_on_unless_one_is_required() {
     let anonymous = start("").pass(Exchange::get("/").with("x-user", "forged"));
     assert_eq!(anonymous.request("x-user"), None);
     let answer = start(r#", "required": true"#).denied(Exchange::get("/"));
-    assert_eq!((answer.status, text(&answer.headers, "www-authenticate").as_deref()), (401, Some("Bearer")));
+    assert_eq!(
+        (
+            answer.status,
+            text(&answer.headers, "www-authenticate").as_deref()
+        ),
+        (401, Some("Bearer"))
+    );
 }
 
 #[test]
@@ -88,8 +113,24 @@ fn a_token_for_somebody_else_is_refused() {
 
 #[test]
 fn a_mistake_is_told_with_its_field() {
-    let key = |alg: &str, pem: &str| format!(r#"{{"issuers": [{{"issuer": "i", "keys": [{{"alg": "{alg}", "pem": "{pem}"}}]}}], "claims": [{{"claim": "sub", "header": "x"}}]}}"#);
-    refuses("jwt-claims-to-headers", "{}", "`issuers` is empty or absent");
-    refuses("jwt-claims-to-headers", &key("none", RSA), "`issuers[0].keys[0].alg` is \"none\"; allowed is \"RS256\" or \"RS384\"");
-    refuses("jwt-claims-to-headers", &key("ES256", RSA), "`issuers[0].keys[0].pem` is \"-----BEGIN PUBLIC KEY-----");
+    let key = |alg: &str, pem: &str| {
+        format!(
+            r#"{{"issuers": [{{"issuer": "i", "keys": [{{"alg": "{alg}", "pem": "{pem}"}}]}}], "claims": [{{"claim": "sub", "header": "x"}}]}}"#
+        )
+    };
+    refuses(
+        "jwt-claims-to-headers",
+        "{}",
+        "`issuers` is empty or absent",
+    );
+    refuses(
+        "jwt-claims-to-headers",
+        &key("none", RSA),
+        "`issuers[0].keys[0].alg` is \"none\"; allowed is \"RS256\" or \"RS384\"",
+    );
+    refuses(
+        "jwt-claims-to-headers",
+        &key("ES256", RSA),
+        "`issuers[0].keys[0].pem` is \"-----BEGIN PUBLIC KEY-----",
+    );
 }

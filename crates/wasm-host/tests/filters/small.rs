@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use wasm_host::{
-    HeaderMap, Headers, LocalResponse, LogLevel, LogRecord, Map, Outcome, Plugin, PluginConfig,
-    PluginHost, StartError, StreamHost, Vm,
+    Callback, HeaderMap, Headers, LocalResponse, LogLevel, LogRecord, Map, Outcome, Plugin,
+    PluginConfig, PluginHost, StartError, StreamHost, Vm,
 };
 
 use super::support::module;
@@ -283,11 +283,7 @@ fn the_sdk_needs_nothing_this_host_does_not_offer() {
     ] {
         let module = module(name);
         assert_eq!(module.abi_version().to_string(), "0.2.1");
-        assert!(
-            module
-                .callbacks()
-                .any(|callback| callback == "proxy_on_request_headers")
-        );
+        assert!(module.callbacks().contains(Callback::RequestHeaders));
         assert!(
             module.size() < 400 << 10,
             "{name} has {} bytes",

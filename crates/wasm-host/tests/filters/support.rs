@@ -22,8 +22,7 @@ pub(crate) fn module(name: &str) -> Module {
     let mut modules = MODULES.lock();
     let known = modules.entry(name.to_owned());
     let module = known.or_insert_with(|| {
-        let committed =
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../filters/prebuilt");
+        let committed = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../filters/prebuilt");
         let folder = std::env::var_os("WASM_HOST_FILTERS").map_or_else(committed, PathBuf::from);
         let file = folder.join(format!("{name}.wasm"));
         let bytes = std::fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
@@ -105,7 +104,11 @@ impl Proxy {
 
     pub(crate) fn metric(&self, name: &str) -> i64 {
         let metrics = self.metrics.borrow();
-        metrics.iter().filter(|(n, _)| n == name).map(|(_, n)| n).sum()
+        metrics
+            .iter()
+            .filter(|(n, _)| n == name)
+            .map(|(_, n)| n)
+            .sum()
     }
 }
 
@@ -162,7 +165,9 @@ impl Filter {
 /// An answer of a filter passes through its own response callbacks.
 #[track_caller]
 pub(crate) fn shown(stream: &mut HttpStream, exchange: &mut Exchange, answer: &LocalResponse) {
-    exchange.response = [(":status", answer.status.to_string())].into_iter().collect();
+    exchange.response = [(":status", answer.status.to_string())]
+        .into_iter()
+        .collect();
     exchange.response_body.clone_from(&answer.body);
     let headers = stream.on_response_headers(exchange, answer.body.is_empty());
     assert!(matches!(headers, Outcome::Continue), "{headers:?}");
@@ -225,7 +230,9 @@ impl Exchange {
         request.push(":path", path.as_ref());
         Self {
             request,
-            response: [(":status", "200"), ("server", "app")].into_iter().collect(),
+            response: [(":status", "200"), ("server", "app")]
+                .into_iter()
+                .collect(),
             ..Self::default()
         }
     }
@@ -355,7 +362,10 @@ pub(crate) fn send(
 pub(crate) fn resumed(stream: &mut HttpStream) {
     let pending = stream.pending();
     assert!(
-        matches!(pending, Some(Pending::Resume(wasm_host::Direction::Request))),
+        matches!(
+            pending,
+            Some(Pending::Resume(wasm_host::Direction::Request))
+        ),
         "{pending:?}"
     );
 }
