@@ -100,6 +100,8 @@ pub struct Plugin {
     pub root_id: String,
     /// The guest's environment.
     pub environment: BTreeMap<String, String>,
+    /// Whether a guest that stops at headers still gets the body.
+    pub body_while_headers_wait: bool,
     /// What happens to requests when it cannot run.
     pub fail_strategy: FailStrategy,
 }

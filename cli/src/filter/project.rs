@@ -68,6 +68,8 @@ struct Manifest {
     root_id: String,
     #[serde(default)]
     environment: BTreeMap<String, String>,
+    #[serde(default)]
+    allow_on_headers_stop_iteration: bool,
 }
 
 /// A filter's folder.
@@ -89,6 +91,8 @@ pub struct Project {
     pub root_id: String,
     /// The guest's environment.
     pub environment: BTreeMap<String, String>,
+    /// Whether a guest that stops at headers still gets the body.
+    pub body_while_headers_wait: bool,
 }
 
 impl Project {
@@ -113,6 +117,7 @@ impl Project {
             configuration: configuration(&manifest.config)?,
             root_id: manifest.root_id,
             environment: manifest.environment,
+            body_while_headers_wait: manifest.allow_on_headers_stop_iteration,
         })
     }
 

@@ -25,6 +25,8 @@ pub struct Subject {
     pub root_id: String,
     /// Its environment.
     pub environment: BTreeMap<String, String>,
+    /// Whether it gets the body after it stopped at headers.
+    pub body_while_headers_wait: bool,
 }
 
 impl Subject {
@@ -36,6 +38,7 @@ impl Subject {
             configuration: project.configuration.clone(),
             root_id: project.root_id.clone(),
             environment: project.environment.clone(),
+            body_while_headers_wait: project.body_while_headers_wait,
         }
     }
 
@@ -48,6 +51,7 @@ impl Subject {
             configuration: vec![],
             root_id: String::new(),
             environment: BTreeMap::new(),
+            body_while_headers_wait: false,
         }
     }
 
@@ -60,6 +64,7 @@ impl Subject {
             configuration: self.configuration.clone(),
             root_id: self.root_id.clone(),
             environment: self.environment.clone(),
+            body_while_headers_wait: self.body_while_headers_wait,
             fail_strategy,
         }
     }

@@ -79,11 +79,8 @@ impl Finder {
             .find(|path| is_program(path))
     }
 
-    /// The program of this name, or the newest of `NAME-1`, `NAME-2` and so on.
-    fn versioned(&self, name: &str) -> Option<PathBuf> {
-        if let Some(found) = self.program(name) {
-            return Some(found);
-        }
+    /// The newest of `NAME-1`, `NAME-2` and so on.
+    fn newest(&self, name: &str) -> Option<PathBuf> {
         let version = |path: &Path| -> Option<u32> {
             let file = path.file_name()?.to_str()?;
             file.strip_prefix(name)?.strip_prefix('-')?.parse().ok()
@@ -94,6 +91,12 @@ impl Finder {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| version(path).is_some() && is_program(path))
             .max_by_key(|path| version(path))
+    }
+
+    /// The linker. One that is older than a compiler may not read what that writes, so the newest
+    /// is taken before the usual one.
+    fn linker(&self) -> Option<PathBuf> {
+        self.newest("wasm-ld").or_else(|| self.program("wasm-ld"))
     }
 
     /// How Rust can be built in a folder, which may choose a compiler of its own.
@@ -118,7 +121,7 @@ impl Finder {
                 return Ok((cargo, Rust::Installed(target)));
             }
         }
-        let linker = self.versioned("wasm-ld");
+        let linker = self.linker();
         if let Some(linker) = linker
             && is_program(Path::new(DEBIAN_RUSTC))
             && Path::new(DEBIAN_SOURCES).is_dir()
@@ -202,11 +205,12 @@ impl Finder {
 
     /// A compiler for C that knows WebAssembly.
     pub fn c(&self) -> Result<C, Missing> {
-        let clang = self.versioned("clang").filter(|clang| {
+        let clang = self.program("clang").or_else(|| self.newest("clang"));
+        let clang = clang.filter(|clang| {
             let targets = Command::new(clang).arg("--print-targets").output();
             targets.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("wasm32"))
         });
-        if let (Some(clang), Some(linker)) = (clang, self.versioned("wasm-ld")) {
+        if let (Some(clang), Some(linker)) = (clang, self.linker()) {
             return Ok(C::Clang(clang, linker));
         }
         if let Some(zig) = self.program("zig") {

@@ -182,6 +182,7 @@ pub(super) fn plugin(plugin: &Plugin, generation: i64) -> wire::Plugin {
         root_id: plugin.root_id.clone(),
         fail_strategy: fail_strategy.into(),
         env: plugin.environment.clone().into_iter().collect(),
+        allow_on_headers_stop_iteration: plugin.body_while_headers_wait,
         ..wire::Plugin::default()
     }
 }

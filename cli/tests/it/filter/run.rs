@@ -3,6 +3,8 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, ChildStderr, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
@@ -203,6 +205,38 @@ fn edits_take_effect_on_open_connections_and_bad_ones_do_not() {
     assert_eq!(connection.version().as_deref(), Some("two"));
     drop(connection);
     assert_eq!(running.interrupt(), Some(0));
+}
+
+#[test]
+fn changes_under_traffic_fail_no_request() {
+    let folder = Folder::new();
+    folder.write("guest.wasm", guest::signs("zero"));
+    let running = Running::start(&folder, &["guest.wasm", "--watch"]);
+    running.says("guest runs");
+    let is_over = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..2)
+        .map(|_| {
+            let (mut connection, is_over) = (running.connect(), Arc::clone(&is_over));
+            std::thread::spawn(move || {
+                let mut answered = 0_u32;
+                while !is_over.load(Ordering::Relaxed) {
+                    // Fails the test if it is not a 200 with a signature.
+                    assert!(connection.version().is_some());
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    for version in ["one", "two", "three", "four", "five"] {
+        folder.write("guest.wasm", guest::signs(version));
+        running.says("guest runs");
+        assert_eq!(running.connect().version().as_deref(), Some(version));
+    }
+    is_over.store(true, Ordering::Relaxed);
+    for caller in callers {
+        assert!(caller.join().unwrap() > 0);
+    }
 }
 
 #[test]
