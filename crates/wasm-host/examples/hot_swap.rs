@@ -118,6 +118,13 @@ impl Slot {
     }
 }
 
+fn named() -> PluginConfig {
+    PluginConfig {
+        name: "greeter".to_owned(),
+        ..PluginConfig::default()
+    }
+}
+
 fn answer(stream: &mut HttpStream, exchange: &mut Exchange) -> String {
     if let Outcome::Trapped(_) = stream.on_response_headers(exchange, true) {
         return "failed".to_owned();
@@ -140,13 +147,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         host.compile(&version("new.")?)?,
     );
 
-    let mut slot = Slot::new(Plugin::new(old, PluginConfig::default()))?;
+    let mut slot = Slot::new(Plugin::new(old, named()))?;
     let mut exchange = Exchange::to("/");
     let mut early = slot.stream()?;
     let _ = early.on_request_headers(&mut exchange, true);
 
     // The swap: whatever begins from now on begins on the new version.
-    slot = Slot::new(Plugin::new(new, PluginConfig::default()))?;
+    slot = Slot::new(Plugin::new(new, named()))?;
     let mut late_exchange = Exchange::to("/");
     let mut late = slot.stream()?;
     let _ = late.on_request_headers(&mut late_exchange, true);

@@ -234,6 +234,9 @@ pub(crate) struct Recorder {
     pub(crate) woken: RefCell<Vec<StreamId>>,
     pub(crate) refuse_calls: Cell<Option<CallRefused>>,
     pub(crate) notified: Arc<parking_lot::Mutex<Vec<u32>>>,
+    /// What can be lent, and what was given back.
+    pub(crate) loans: RefCell<Vec<(StreamId, Exchange)>>,
+    pub(crate) given_back: Rc<RefCell<Vec<Exchange>>>,
 }
 
 impl Recorder {
@@ -324,6 +327,15 @@ impl PluginHost for Recorder {
         self.cancelled.borrow_mut().push(call);
     }
 
+    fn lend(&self, stream: StreamId) -> Option<Box<dyn StreamHost>> {
+        let mut loans = self.loans.borrow_mut();
+        let at = loans.iter().position(|(id, _)| *id == stream)?;
+        Some(Box::new(Loan {
+            exchange: loans.remove(at).1,
+            given_back: Rc::clone(&self.given_back),
+        }))
+    }
+
     fn wake(&self, stream: StreamId) {
         self.woken.borrow_mut().push(stream);
     }
@@ -341,6 +353,25 @@ impl Recorder {
         }
         self.calls.borrow_mut().push(id);
         Ok(())
+    }
+}
+
+/// An exchange that is given back when it is dropped.
+struct Loan {
+    exchange: Exchange,
+    given_back: Rc<RefCell<Vec<Exchange>>>,
+}
+
+impl StreamHost for Loan {
+    fn headers(&mut self, map: Map) -> Option<&mut dyn HeaderMap> {
+        self.exchange.headers(map)
+    }
+}
+
+impl Drop for Loan {
+    fn drop(&mut self) {
+        let exchange = std::mem::take(&mut self.exchange);
+        self.given_back.borrow_mut().push(exchange);
     }
 }
 

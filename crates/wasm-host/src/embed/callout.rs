@@ -11,7 +11,8 @@ use crate::abi::{CallId, StreamId};
 pub struct HttpCall<'a> {
     /// Its name from now on.
     pub id: CallId,
-    /// The stream it was made for; its events belong to that stream. `None`: to the VM.
+    /// The stream it was made for; its events belong to that stream as long as it lives, and then
+    /// to the VM. `None`: to the VM.
     pub stream: Option<StreamId>,
     /// The upstream as the guest named it, for example `outbound|80||svc.ns.svc.cluster.local`.
     pub upstream: &'a str,
@@ -31,7 +32,8 @@ pub struct HttpCall<'a> {
 pub struct GrpcCall<'a> {
     /// Its name from now on.
     pub id: CallId,
-    /// The stream it was made for; its events belong to that stream. `None`: to the VM.
+    /// The stream it was made for; its events belong to that stream as long as it lives, and then
+    /// to the VM. `None`: to the VM.
     pub stream: Option<StreamId>,
     /// A name, or a serialised `envoy.config.core.v3.GrpcService`.
     pub upstream: &'a [u8],

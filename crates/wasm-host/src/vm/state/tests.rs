@@ -45,10 +45,11 @@ fn call_ids_carry_the_kind_and_are_never_in_flight_twice() {
     calls.begin(4, call);
     calls.made = u32::MAX >> 2;
     assert_eq!(calls.next_id(CallKind::Http), 8);
-    assert_eq!(
-        (calls.drain(Some(3)), calls.drain(Some(2))),
-        (vec![], vec![4])
-    );
+    calls.adopt(3, 7);
+    assert_eq!(calls.get(4).unwrap().context, 2);
+    calls.adopt(2, 1);
+    assert_eq!(calls.get(4).unwrap().context, 1);
+    assert_eq!((calls.drain(), calls.drain()), (vec![4], vec![]));
 }
 
 #[test]

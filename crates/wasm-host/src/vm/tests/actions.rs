@@ -337,3 +337,47 @@ fn an_answer_from_the_root_context_is_told_and_ignored() {
     assert_eq!(recorder.lines(), ["0"]);
     assert_eq!(*recorder.notices.borrow(), [Notice::StreamActionIgnored]);
 }
+
+#[test]
+fn a_timer_looks_at_the_stream_it_chooses_if_the_proxy_lends_it() {
+    covers!(
+        "proxy_on_tick",
+        "proxy_set_effective_context",
+        "proxy_get_header_map_value",
+        "proxy_replace_header_map_value"
+    );
+    let mut guest = Guest::new();
+    let (path, name) = (guest.text(":path"), guest.text("x-late"));
+    let choose = |id: i32| {
+        format!(
+            "(call $say (call $proxy_set_effective_context (i32.const {id})))
+             (call $say_and_show (call $proxy_get_header_map_value
+               (i32.const 0) {path} (i32.const 0) (i32.const 4)))
+             (call $say (call $proxy_replace_header_map_value (i32.const 0) {name} {name}))"
+        )
+    };
+    let body = choose(2) + &choose(3) + &choose(1);
+    let (vm, recorder) = guest
+        .on("proxy_on_request_headers", "", 1)
+        .on("proxy_on_tick", &body, 0)
+        .start();
+    let (mut one, mut two) = (vm.new_stream(), vm.new_stream());
+    let _ = one.on_request_headers(&mut Exchange::get("/"), true);
+    let _ = two.on_request_headers(&mut Exchange::get("/"), true);
+    recorder
+        .loans
+        .borrow_mut()
+        .push((one.id(), Exchange::get("/one")));
+    vm.on_tick().unwrap();
+    // The other one is not lent, and the root has no headers.
+    let lines: Vec<_> = recorder.lines();
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|l| l.trim_start_matches("id-1: "))
+        .collect();
+    assert_eq!(lines.join(" "), "0 0 /one 0 0 1 0 0 1 0");
+    assert_eq!(*recorder.notices.borrow(), [Notice::WriteIgnored; 2]);
+    let back = recorder.given_back.borrow();
+    assert_eq!(back.len(), 1);
+    assert_eq!(back[0].request_header("x-late").as_deref(), Some("x-late"));
+}
