@@ -86,13 +86,13 @@ async fn a_waypoint_is_heard_as_whom_its_token_says_it_is() {
         namespace: "shop",
         name: "waypoint-1",
     };
-    let mut reporter = Reporter::new(pod, reports.clone(), Box::new(|| 0.0));
-    tasks.spawn(async move { reporter.run().await });
+    let mut client = Reporter::new(pod, reports.clone(), Box::new(|| 0.0));
+    tasks.spawn(async move { client.run().await });
 
-    let reported = said(&control, |reported| !plugins(reported).is_empty()).await;
+    let heard = said(&control, |reported| !plugins(reported).is_empty()).await;
     let of_pod = [("waypoint-1".to_owned(), vec!["shop/p".to_owned()])];
-    assert_eq!(plugins(&reported), of_pod);
-    let pods = &reported[&WaypointName::new("shop", "waypoint")];
+    assert_eq!(plugins(&heard), of_pod);
+    let pods = &heard[&WaypointName::new("shop", "waypoint")];
     let of_plugin = &pods["waypoint-1"]["shop/p"];
     let fetched = of_plugin.fetched.as_ref().unwrap();
     assert_eq!(
