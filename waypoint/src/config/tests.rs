@@ -100,3 +100,62 @@ fn aliases_are_a_list() {
         .collect();
     assert_eq!(aliases, ["old.example", "older.example"]);
 }
+
+#[test]
+fn where_modules_come_from_is_set_with_istios_names() {
+    let config = load(&[
+        ("STATE_DIR", "/var/lib/cairn"),
+        ("MODULE_FILES", "/srv/filters"),
+        ("ISTIO_WASM_MAX_BINARY_SIZE_BYTES", "1000"),
+        ("WASM_INSECURE_REGISTRIES", "registry:5000, localhost"),
+        ("BLOCKED_CIDRS_IN_WASM_FETCH", "10.0.0.0/8,192.0.2.1"),
+        ("WASM_REGISTRY_AUTH_HOSTS", "registry=auth"),
+        ("WASM_HTTP_REQUEST_TIMEOUT", "3s"),
+        ("WASM_HTTP_REQUEST_MAX_RETRIES", "2"),
+        ("WASM_MODULE_EXPIRY", "5m"),
+        ("WASM_PURGE_INTERVAL", "1m"),
+    ])
+    .unwrap()
+    .modules;
+    let settings = &config.settings;
+    assert_eq!(
+        settings.cache.as_deref(),
+        Some("/var/lib/cairn/modules".as_ref())
+    );
+    assert_eq!(
+        config.compiled.as_deref(),
+        Some("/var/lib/cairn/compiled".as_ref())
+    );
+    assert_eq!(settings.files, modules::Files::Under("/srv/filters".into()));
+    assert_eq!((settings.max_module, settings.max_download), (1000, 4000));
+    assert_eq!(
+        settings.insecure,
+        modules::Insecure::parse("registry:5000,localhost")
+    );
+    assert_eq!(settings.blocked.len(), 2);
+    assert_eq!(settings.auth_hosts["registry"], ["auth"]);
+    let times = (
+        settings.request_timeout,
+        settings.tries,
+        settings.expiry,
+        config.purge,
+    );
+    let minutes = Duration::from_mins;
+    assert_eq!(times, (Duration::from_secs(3), 2, minutes(5), minutes(1)));
+
+    let usual = load(&[]).unwrap().modules;
+    assert_eq!((usual.settings.cache, usual.compiled), (None, None));
+    let bad = [
+        ("BLOCKED_CIDRS_IN_WASM_FETCH", "ten"),
+        ("WASM_REGISTRY_AUTH_HOSTS", "auth"),
+    ];
+    let told = load(&bad).unwrap_err().to_string();
+    assert!(
+        told.contains("BLOCKED_CIDRS_IN_WASM_FETCH: `ten` is no range"),
+        "{told}"
+    );
+    assert!(
+        told.contains("WASM_REGISTRY_AUTH_HOSTS: `auth` is not"),
+        "{told}"
+    );
+}

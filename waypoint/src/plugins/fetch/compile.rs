@@ -144,7 +144,7 @@ impl Compiler {
 
 /// Lets every other thread of the process go first, from now on.
 #[expect(unsafe_code, reason = "no safe wrapper of setpriority is in the tree")]
-fn give_way() {
+pub(super) fn give_way() {
     // SAFETY: setpriority takes three numbers and touches no memory of ours. On Linux, 0 is the
     // calling thread and not the whole process.
     let outcome = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
