@@ -103,6 +103,7 @@ fn check_one(filters: &Path, name: &str) -> Result<()> {
 /// The bytes may differ, since the compiler moves with Debian; what they do may not.
 pub(crate) fn rebuild_and_compare() -> Result<()> {
     check()?;
+    test_logic()?;
     let built = build()?;
     let folder = std::env::temp_dir().join(format!("cairn-filters-{}", std::process::id()));
     fs::create_dir_all(&folder)?;
@@ -120,7 +121,30 @@ pub(crate) fn rebuild_and_compare() -> Result<()> {
     result
 }
 
-/// Runs the cases of `wasm-host` for the sample filters on the modules in `folder`.
+/// Holds the workspace of filters, which is not this one, to the same rules, and runs its tests.
+fn test_logic() -> Result<()> {
+    let steps: [&[&str]; 3] = [
+        &["fmt", "--all", "--check"],
+        &[
+            "clippy",
+            "--locked",
+            "--quiet",
+            "--all-targets",
+            "--",
+            "--deny",
+            "warnings",
+        ],
+        &["test", "--locked", "--quiet"],
+    ];
+    for step in steps {
+        let mut cargo = Command::new(env!("CARGO"));
+        run(cargo.current_dir(filters()).args(step))
+            .with_context(|| format!("cargo {} in filters/", step.join(" ")))?;
+    }
+    Ok(())
+}
+
+/// Runs the cases of `wasm-host` for the filters on the modules in `folder`.
 fn run_cases(folder: &Path) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
@@ -319,7 +343,11 @@ mod tests {
             ] {
                 put(file, text);
             }
-            assert_eq!(names_in(&folder).unwrap(), ["demo"], "libraries are no filters");
+            assert_eq!(
+                names_in(&folder).unwrap(),
+                ["demo"],
+                "libraries are no filters"
+            );
             put("prebuilt/demo.wasm", "module");
             let record = json!({
                 "source_sha256": source_sha256(&folder, "demo").unwrap(),
@@ -329,7 +357,10 @@ mod tests {
             check_in(&folder).unwrap();
 
             put("demo/src/tests.rs", "tests are no part of the module");
-            put("unused/src/lib.rs", "nor are crates the module does not use");
+            put(
+                "unused/src/lib.rs",
+                "nor are crates the module does not use",
+            );
             check_in(&folder).unwrap();
             for file in [
                 "Cargo.toml",

@@ -117,7 +117,7 @@ impl Config {
         if dropped > 0 {
             line.number("lines_dropped", i64::try_from(dropped).ok());
         }
-        self.who(&mut line, stream);
+        who(&mut line, stream);
         self.what(&mut line, stream);
         outcome(&mut line, stream);
         let sides = [
@@ -137,14 +137,6 @@ impl Config {
             line.number("headers_dropped", Some(left_out));
         }
         line.finish()
-    }
-
-    fn who(&self, line: &mut Members, stream: &dyn Stream) {
-        let peer = stream.peer();
-        line.text("peer", peer.as_deref());
-        let identity = peer.as_deref().and_then(Identity::parse);
-        line.text("peer_namespace", identity.map(|id| id.namespace));
-        line.text("source", stream.text(&["source", "address"]).as_deref());
     }
 
     fn what(&self, line: &mut Members, stream: &dyn Stream) {
@@ -171,6 +163,14 @@ impl Config {
             }
         }
     }
+}
+
+fn who(line: &mut Members, stream: &dyn Stream) {
+    let peer = stream.peer();
+    line.text("peer", peer.as_deref());
+    let identity = peer.as_deref().and_then(Identity::parse);
+    line.text("peer_namespace", identity.map(|id| id.namespace));
+    line.text("source", stream.text(&["source", "address"]).as_deref());
 }
 
 fn outcome(line: &mut Members, stream: &dyn Stream) {

@@ -103,12 +103,12 @@ impl Operation {
             }
             Action::Remove => {
                 self.at.each(json, false, &mut |parent, last| {
-                    changed |= remove(parent, last)
+                    changed |= remove(parent, last);
                 });
             }
             Action::Rename(to) => {
                 self.at.each(json, false, &mut |parent, last| {
-                    changed |= rename(parent, last, to)
+                    changed |= rename(parent, last, to);
                 });
             }
         }

@@ -69,7 +69,7 @@ impl Pointer {
         act: &mut dyn FnMut(&mut Json, &Last),
     ) {
         walk(json, &self.parents, create, &mut |parent| {
-            act(parent, &self.last)
+            act(parent, &self.last);
         });
     }
 }

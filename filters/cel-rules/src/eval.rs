@@ -12,12 +12,15 @@ use crate::value::{Error, NO_KEY, NO_OVERLOAD, Val};
 /// What is told when the steps are used up.
 pub(crate) const TOO_MANY_STEPS: Error = "more steps than `maxSteps` allows";
 
+/// The value of an attribute, if it is there.
+type Known = Option<Val>;
+
 /// The evaluation of rules for one request.
 pub(crate) struct Evaluation<'a> {
     stream: &'a dyn Stream,
     steps: u32,
-    /// Attributes that were asked for.
-    known: [Option<Option<Val>>; ATTRIBUTES.len()],
+    /// Attributes that were asked for, and what they are if they are there.
+    known: [Option<Known>; ATTRIBUTES.len()],
     /// Variables of comprehensions; an accumulator may have no value and get one again.
     locals: Vec<Result<Val, Error>>,
 }

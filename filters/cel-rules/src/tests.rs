@@ -302,6 +302,7 @@ fn context() -> cel::Context<'static, 'static> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn the_reference_evaluator_agrees() {
     let context = context();
     let sources = [

@@ -172,10 +172,12 @@ fn numbers(a: &Val, b: &Val) -> Option<Ordering> {
         (Val::Uint(a), Val::Uint(b)) => Some(a.cmp(b)),
         (Val::Double(a), Val::Double(b)) => a.partial_cmp(b),
         (Val::Int(a), Val::Uint(b)) => Some(u64::try_from(*a).map_or(Ordering::Less, |a| a.cmp(b))),
-        (Val::Uint(_), Val::Int(_)) => numbers(b, a).map(Ordering::reverse),
         (Val::Int(a), Val::Double(b)) => whole_and_double(i128::from(*a), *b),
         (Val::Uint(a), Val::Double(b)) => whole_and_double(i128::from(*a), *b),
-        (Val::Double(_), Val::Int(_) | Val::Uint(_)) => numbers(b, a).map(Ordering::reverse),
+        // The other way round.
+        (Val::Uint(_), Val::Int(_)) | (Val::Double(_), Val::Int(_) | Val::Uint(_)) => {
+            numbers(b, a).map(Ordering::reverse)
+        }
         _ => None,
     }
 }

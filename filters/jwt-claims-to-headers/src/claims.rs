@@ -1,5 +1,7 @@
 //! Claims and the headers they go to.
 
+use std::fmt::Write as _;
+
 use kit::config::{Field, Result};
 use kit::header::is_value;
 use kit::json::{Json, write_text};
@@ -116,7 +118,8 @@ fn ascii(json: &Json) -> String {
             out.push(c);
         } else {
             for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
             }
         }
     }

@@ -36,6 +36,10 @@ pub use key::{Algorithm, Check, Key};
 use token::Token;
 
 /// What the filter does.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the configuration"
+)]
 #[derive(Clone, Debug)]
 pub struct Config {
     place: Place,

@@ -74,6 +74,7 @@ pub fn parse(bytes: &[u8], keys: Keys) -> Result<Json, Mistake> {
     result.map_err(|what| mistake(bytes, reader.at, what))
 }
 
+#[expect(clippy::naive_bytecount, reason = "once, for a message")]
 fn mistake(bytes: &[u8], at: usize, what: &'static str) -> Mistake {
     let before = bytes.get(..at).unwrap_or(bytes);
     let line_start = before
