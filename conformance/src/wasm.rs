@@ -7,7 +7,7 @@
 pub mod differences;
 pub mod lines;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where `conformance/wasm/build.sh` puts what it makes.
 pub fn cache() -> PathBuf {
@@ -25,10 +25,8 @@ pub fn envoy() -> Option<PathBuf> {
     program.exists().then_some(program)
 }
 
-/// A guest: as it was built here, or as it is committed.
+/// A guest, if it is built.
 pub fn guest(name: &str) -> Option<PathBuf> {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("wasm/prebuilt");
-    let folders = [cache().join("guests"), committed];
-    let paths = folders.map(|folder| folder.join(format!("{name}.wasm")));
-    paths.into_iter().find(|path| path.exists())
+    let path = cache().join(format!("guests/{name}.wasm"));
+    path.exists().then_some(path)
 }

@@ -121,7 +121,11 @@ pub fn unmatched<'a>(envoy: &'a [String], cairn: &'a [String]) -> Vec<(Side, &'a
     // The longest common subsequence, from the end.
     let mut table = vec![vec![0_u32; cairn.len() + 1]; envoy.len() + 1];
     let at = |table: &[Vec<u32>], e: usize, c: usize| -> u32 {
-        table.get(e).and_then(|row| row.get(c)).copied().unwrap_or(0)
+        table
+            .get(e)
+            .and_then(|row| row.get(c))
+            .copied()
+            .unwrap_or(0)
     };
     for (e, theirs) in envoy.iter().enumerate().rev() {
         for (c, ours) in cairn.iter().enumerate().rev() {

@@ -30,19 +30,25 @@ pub fn crossing(line: &str) -> Option<String> {
 fn shape(function: &str) -> Option<&'static str> {
     Some(match function {
         "proxy_on_context_create" => "cc",
-        "proxy_on_vm_start" | "proxy_on_configure" => "ck",
-        // Every proxy adds headers of its own.
-        "proxy_on_request_headers" | "proxy_on_response_headers" => "c_k",
+        "proxy_on_vm_start"
+        | "proxy_on_configure"
+        | "proxy_on_request_trailers"
+        | "proxy_on_response_trailers"
+        | "proxy_on_downstream_connection_close"
+        | "proxy_on_upstream_connection_close" => "ck",
+        // Every proxy adds headers of its own, so that their number says nothing.
+        "proxy_on_request_headers"
+        | "proxy_on_response_headers"
+        | "proxy_on_grpc_receive"
+        | "proxy_on_grpc_close" => "c_k",
         "proxy_on_request_body"
         | "proxy_on_response_body"
         | "proxy_on_downstream_data"
         | "proxy_on_upstream_data" => "ckk",
-        "proxy_on_request_trailers" | "proxy_on_response_trailers" => "ck",
         "proxy_on_http_call_response" => "c__kk",
         "proxy_on_grpc_receive_initial_metadata" | "proxy_on_grpc_receive_trailing_metadata" => {
             "c__"
         }
-        "proxy_on_grpc_receive" | "proxy_on_grpc_close" => "c_k",
         "proxy_on_queue_ready" => "c_",
         "proxy_on_tick"
         | "proxy_on_log"
@@ -50,18 +56,16 @@ fn shape(function: &str) -> Option<&'static str> {
         | "proxy_on_delete"
         | "proxy_on_new_connection"
         | "proxy_set_effective_context" => "c",
-        "proxy_on_downstream_connection_close" | "proxy_on_upstream_connection_close" => "ck",
-        "proxy_log" => "k__",
+        "proxy_log" | "proxy_get_header_map_pairs" | "proxy_set_header_map_pairs" => "k__",
         "proxy_get_buffer_bytes" => "kkk__",
         "proxy_set_buffer_bytes" => "kkk_k",
-        "proxy_get_header_map_pairs" => "k__",
-        "proxy_set_header_map_pairs" => "k__",
-        "proxy_get_header_map_value" => "k_k__",
-        "proxy_add_header_map_value" | "proxy_replace_header_map_value" => "k_k__",
+        "proxy_get_header_map_value"
+        | "proxy_add_header_map_value"
+        | "proxy_replace_header_map_value" => "k_k__",
         "proxy_remove_header_map_value" => "k_k",
-        "proxy_continue_stream"
-        | "proxy_close_stream"
-        | "proxy_set_tick_period_milliseconds" => "k",
+        "proxy_continue_stream" | "proxy_close_stream" | "proxy_set_tick_period_milliseconds" => {
+            "k"
+        }
         "proxy_send_local_response" => "k_k_k__k",
         "proxy_http_call" => "_k_k_k__k_",
         "proxy_get_property" => "_k__",

@@ -97,8 +97,12 @@ impl Cairn {
         };
         let mut settings = Settings::new(service("upstream.test", setup.upstream));
         let bare = |name: &str| name.rsplit('|').next().unwrap_or(name).to_owned();
-        settings.services.push(service(&bare(CALLOUT), setup.callout));
-        settings.services.push(service(&bare(REFUSED), setup.refused));
+        settings
+            .services
+            .push(service(&bare(CALLOUT), setup.callout));
+        settings
+            .services
+            .push(service(&bare(REFUSED), setup.refused));
         let traced = Arc::clone(run);
         settings.trace = Some(Trace::new(move |line| traced.crossing(line)));
         let mut local = Local::start(&settings).unwrap();

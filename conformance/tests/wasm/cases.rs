@@ -96,7 +96,15 @@ pub(crate) fn in_configuration() -> String {
 /// The groups that make sense in the two old versions of the ABI.
 pub(crate) fn of_old_abi() -> Vec<Case> {
     let phases = ["request_headers", "response_headers", "response_body"];
-    let groups = ["maps", "buffers", "props", "shared", "metrics", "resume", "maps_write"];
+    let groups = [
+        "maps",
+        "buffers",
+        "props",
+        "shared",
+        "metrics",
+        "resume",
+        "maps_write",
+    ];
     let mut cases = vec![];
     for phase in phases {
         for group in groups {
@@ -144,9 +152,11 @@ pub(crate) fn changes() -> Vec<Case> {
         let name = format!("{phase}:{group}");
         cases.push(probe(name.clone(), name, full()));
     }
-    cases.push(probe("http1:body", "request_body:body response_body:body", {
-        Ask::get("/").body("hello")
-    }));
+    cases.push(probe(
+        "http1:body",
+        "request_body:body response_body:body",
+        { Ask::get("/").body("hello") },
+    ));
     cases.push(probe(
         "http1:no body",
         "request_headers:buffers response_headers:buffers",
@@ -159,12 +169,18 @@ pub(crate) fn changes() -> Vec<Case> {
 pub(crate) fn course() -> Vec<Case> {
     let mut cases = vec![];
     let get = || Ask::get("/course").header("user-agent", "oracle");
-    for local in ["ok", "empty", "grpc", "badgrpc", "twice", "typed", "status", "header"] {
+    for local in [
+        "ok", "empty", "grpc", "badgrpc", "twice", "typed", "status", "header",
+    ] {
         let plan = format!("request_headers:local_{local} response_headers:maps log:props");
         cases.push(probe(format!("request_headers:local_{local}"), plan, get()));
     }
     let grpc = get().header("content-type", "application/grpc");
-    cases.push(probe("grpc:local_grpc", "request_headers:local_grpc", grpc.clone()));
+    cases.push(probe(
+        "grpc:local_grpc",
+        "request_headers:local_grpc",
+        grpc.clone(),
+    ));
     cases.push(probe("grpc:local_ok", "request_headers:local_ok", grpc));
     for phase in ["request_body", "request_trailers", "response_headers"] {
         let plan = format!("{phase}:local_ok");
@@ -255,7 +271,10 @@ pub(crate) fn of_sdk(leave_out: &[&str]) -> Vec<Case> {
         doing("body", post()),
         doing("trailers", post().with_trailers()),
         doing("local", get()),
-        doing("local-grpc", get().header("content-type", "application/grpc")),
+        doing(
+            "local-grpc",
+            get().header("content-type", "application/grpc"),
+        ),
         doing("local-body", post()),
         doing("local-response", get()),
         doing("status", get()),

@@ -58,7 +58,11 @@ async fn compare(suite: &str, guest: &str, configuration: &str, cases: &[Case]) 
         let mut wrong = String::new();
         for (side, line) in unmatched(theirs, ours) {
             if !list.0.explain(&case, side, line) {
-                let who = if side == Side::Envoy { "envoy" } else { "cairn" };
+                let who = if side == Side::Envoy {
+                    "envoy"
+                } else {
+                    "cairn"
+                };
                 writeln!(wrong, "    {who}: {line}").unwrap();
             }
         }
@@ -67,7 +71,10 @@ async fn compare(suite: &str, guest: &str, configuration: &str, cases: &[Case]) 
         }
     }
     let told: usize = theirs.iter().map(|(_, lines)| lines.len()).sum();
-    println!("{suite}: {} cases, {told} lines of Envoy compared", theirs.len());
+    println!(
+        "{suite}: {} cases, {told} lines of Envoy compared",
+        theirs.len()
+    );
     list.1 -= 1;
     if list.1 == 0 {
         for unseen in list.0.unseen() {

@@ -129,10 +129,23 @@ async fn answer(
     seen: &Mutex<Vec<String>>,
 ) -> Response<Frames> {
     let (head, body) = request.into_parts();
-    let mut lines = vec![format!("{name}: {} {}", head.method, head.uri.path_and_query().unwrap())];
-    let authority = head.uri.authority().map(|authority| authority.as_str().to_owned());
-    let host = head.headers.get("host").map(|host| host.to_str().unwrap().to_owned());
-    lines.push(format!("{name} authority: {}", authority.or(host).unwrap_or_default()));
+    let mut lines = vec![format!(
+        "{name}: {} {}",
+        head.method,
+        head.uri.path_and_query().unwrap()
+    )];
+    let authority = head
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().to_owned());
+    let host = head
+        .headers
+        .get("host")
+        .map(|host| host.to_str().unwrap().to_owned());
+    lines.push(format!(
+        "{name} authority: {}",
+        authority.or(host).unwrap_or_default()
+    ));
     lines.extend(headers(&format!("{name} header"), &head.headers));
     if head.uri.path() == "/silent" {
         seen.lock().extend(lines);
@@ -168,7 +181,11 @@ fn reply(head: &http::request::Parts, body: &Bytes) -> Response<Frames> {
         _ => format!("hello {}", head.uri.path()),
     };
     let with_trailers = head.headers.contains_key("x-want-trailers");
-    let trailers: &[_] = if with_trailers { &[("x-server-trailer", "there")] } else { &[] };
+    let trailers: &[_] = if with_trailers {
+        &[("x-server-trailer", "there")]
+    } else {
+        &[]
+    };
     let response = response.header("content-type", "text/plain");
     response.body(Frames::new(text, trailers)).unwrap()
 }

@@ -161,7 +161,10 @@ impl Bench {
     pub(crate) async fn ask(&mut self, ask: &Ask, until: Option<&str>) -> Lines {
         let response = ask.send(self.address()).await;
         if let Proxy::Envoy(envoy) = &mut self.proxy {
-            assert!(envoy.is_alive(), "Envoy has ended at {ask:?}: ask something else");
+            assert!(
+                envoy.is_alive(),
+                "Envoy has ended at {ask:?}: ask something else"
+            );
         }
         let run = Arc::clone(&self.run);
         let until = until.map(str::to_owned);
@@ -187,13 +190,20 @@ impl Bench {
 
 /// The start of the VM that serves: the last one, up to its first stream.
 fn of_start(lines: &[String]) -> Lines {
-    let is_stream =
-        |line: &String| line.starts_with("[host->vm] proxy_on_context_create(") && line.ends_with(", 1)");
+    let is_stream = |line: &String| {
+        line.starts_with("[host->vm] proxy_on_context_create(") && line.ends_with(", 1)")
+    };
     let end = lines.iter().position(is_stream).unwrap_or(lines.len());
     let head = &lines[..end];
-    let root = head.iter().rposition(|line| line == "[host->vm] proxy_on_context_create(1, 0)");
+    let root = head
+        .iter()
+        .rposition(|line| line == "[host->vm] proxy_on_context_create(1, 0)");
     let of_vm = |line: &&String| line.starts_with('[') || line.starts_with("log: ");
-    head[root.unwrap_or(0)..].iter().filter(of_vm).cloned().collect()
+    head[root.unwrap_or(0)..]
+        .iter()
+        .filter(of_vm)
+        .cloned()
+        .collect()
 }
 
 /// Brings what a proxy did into the form that is compared. Of the probe only its callbacks are
@@ -206,7 +216,11 @@ pub(crate) fn comparable(lines: &[String], is_probe: bool) -> Lines {
             continue;
         }
         if let Some(text) = line.strip_prefix("log: ") {
-            shown.extend(lines::of_log(text).into_iter().map(|line| format!("log: {line}")));
+            shown.extend(
+                lines::of_log(text)
+                    .into_iter()
+                    .map(|line| format!("log: {line}")),
+            );
         } else if line.starts_with('[') {
             let is_call = line.starts_with("[vm->") || line.starts_with("[vm<-");
             if !(is_probe && is_call) {

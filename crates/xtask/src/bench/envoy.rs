@@ -102,10 +102,9 @@ fn overhead(options: &Options, parts: &proxies::Parts, cpus: Cpus) -> Result<Str
                 address: subject.running.address.to_string(),
                 connections: options.connections,
                 seconds: options.seconds,
-                rate: None,
+                rate: Some(options.rate),
                 bulk: false,
-                expect: matches!(subject.filter, Some("header" | "calls"))
-                    .then(|| SEEN.to_owned()),
+                expect: matches!(subject.filter, Some("header" | "calls")).then(|| SEEN.to_owned()),
                 watch: vec![pid],
                 cpu: cpus.traffic,
             };
@@ -132,8 +131,8 @@ fn table(subjects: &[Subject], options: &Options) -> Result<String> {
     };
     let spread = |costs: &[f64]| Spread::of(costs).context("no round");
     let mut text = format!(
-        "CPU-µs per request, median (min .. max) of {} rounds of {} s, {} connections, one worker.\n\n",
-        options.rounds, options.seconds, options.connections
+        "CPU-µs per request, median (min .. max) of {} rounds of {} s, {} requests/s over {} connections, one worker.\n\n",
+        options.rounds, options.seconds, options.rate, options.connections
     );
     text.push_str("| filter | Envoy | added | Cairn | added | Cairn's added / Envoy's |\n");
     text.push_str("|---|---|---|---|---|---|\n");
@@ -172,5 +171,8 @@ fn table(subjects: &[Subject], options: &Options) -> Result<String> {
 }
 
 fn shown_spread(spread: Spread) -> String {
-    format!("{:.1} ({:.1} .. {:.1})", spread.median, spread.min, spread.max)
+    format!(
+        "{:.1} ({:.1} .. {:.1})",
+        spread.median, spread.min, spread.max
+    )
 }

@@ -42,6 +42,7 @@ fn phase(context: u32, name: &str, otherwise: u32) -> u32 {
         if let Some((at, group)) = word.split_once(':') {
             if at == name {
                 groups::run(group, context, &mut record);
+                record.flush();
             }
         } else if let Some((at, value)) = word.split_once('=') {
             if at == name {

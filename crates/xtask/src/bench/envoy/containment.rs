@@ -62,11 +62,15 @@ fn window(parts: &Parts, cpus: Cpus, looping: bool) -> Result<Slowest> {
         over.store(true, Ordering::Relaxed);
         let mut all = Vec::new();
         for other in others {
-            let slowest = other.join().map_err(|_| anyhow!("a connection panicked"))??;
+            let slowest = other
+                .join()
+                .map_err(|_| anyhow!("a connection panicked"))??;
             all.extend(slowest);
         }
         if let Some(looper) = looper {
-            looper.join().map_err(|_| anyhow!("a connection panicked"))?;
+            looper
+                .join()
+                .map_err(|_| anyhow!("a connection panicked"))?;
         }
         all.sort_unstable();
         all.reverse();
