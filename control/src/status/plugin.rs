@@ -231,8 +231,8 @@ fn misfits(view: &View<'_>, object: &Object, spec: &Spec<'_>, targets: &[Resolve
             return Some((index, true, words));
         }
         if is_network {
-            let words = wording::plugin::requests_alone(&service, &spoken.requests);
-            return spoken.is_requests().then_some((index, true, words));
+            // It sees the bytes of whatever is spoken.
+            return None;
         }
         let is_named = !wanted.is_empty() && !spoken.bytes.is_empty();
         let words = wording::plugin::unread(&service, &spoken.bytes);

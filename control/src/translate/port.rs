@@ -94,11 +94,6 @@ impl Spoken {
     pub(crate) fn is_bytes(&self) -> bool {
         !self.bytes.is_empty() && self.requests.is_empty() && self.either.is_empty()
     }
-
-    /// Whether there are ports, and all of them carry requests.
-    pub(crate) fn is_requests(&self) -> bool {
-        !self.requests.is_empty() && self.bytes.is_empty() && self.either.is_empty()
-    }
 }
 
 /// Whether a port's `protocol`, which is TCP if left out, is TCP.

@@ -279,6 +279,16 @@ impl Care {
     }
 }
 
+/// A trap in words, with the innermost functions of the guest where their names are known.
+fn told(trap: &Trap) -> String {
+    const FUNCTIONS: usize = 3;
+    let functions: Vec<_> = trap.backtrace.lines().take(FUNCTIONS).collect();
+    if functions.is_empty() {
+        return trap.to_string();
+    }
+    format!("{trap}; in {}", functions.join(" < "))
+}
+
 /// The time, as the state machine reads it.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
@@ -352,7 +362,7 @@ impl Running {
             .borrow_mut()
             .trapped(now(), self.life, &trap.reason, draw);
         if let Some(state) = state {
-            self.care.tell(state, &trap.to_string());
+            self.care.tell(state, &told(trap));
         }
         self.surroundings.died(trap);
     }

@@ -193,16 +193,6 @@ pub(in crate::status) fn unread(service: &str, ports: &[u32]) -> Words {
     )
 }
 
-/// A plugin for connections where there are requests alone.
-pub(in crate::status) fn requests_alone(service: &str, ports: &[u32]) -> Words {
-    let (ports, are) = super::listed_ports(ports);
-    words(
-        format!("{ports} of Service {service} {are} declared to be HTTP"),
-        "a plugin of type NETWORK sees nothing there",
-        "use type HTTP",
-    )
-}
-
 /// `verificationKey`.
 pub(in crate::status) fn unverified() -> Words {
     words(

@@ -12,7 +12,7 @@ use mesh::Str;
 use mesh::plugin::Plugin;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
-use wasm_host::{Host, Limits, Module, PluginConfig, PluginHost};
+use wasm_host::{Host, Limits, Module, PluginConfig, PluginHost, StartError};
 
 use super::Failure;
 
@@ -82,7 +82,7 @@ impl Compiler {
         let ready = wasm_host::Plugin::new(module, self.config(plugin));
         ready
             .validate(Rc::new(Trial))
-            .map_err(|error| unusable("StartFailed", runtime::report(&error)))?;
+            .map_err(|error| unusable(reason(&error), runtime::report(&error)))?;
         Ok(ready)
     }
 
@@ -157,3 +157,11 @@ pub(super) fn give_way() {
 struct Trial;
 
 impl PluginHost for Trial {}
+
+/// Why a module did not start, in a word.
+fn reason(error: &StartError) -> &'static str {
+    match error {
+        StartError::ConfigurationRefused { .. } => "ConfigurationRejected",
+        _ => "StartFailed",
+    }
+}
