@@ -19,7 +19,7 @@ fn requests_are_allowed_denied_and_logged() {
     let filter = Filter::start("cel-rules", CONFIG);
     filter.pass(Exchange::get("/health"));
     filter.pass(inside("/"));
-    filter.pass(inside("/admin/x").from_peer("spiffe://td/ns/ops/sa/a"));
+    filter.pass(inside("/admin/x").called_by("spiffe://td/ns/ops/sa/a"));
     filter.pass(inside("/odd").with("x-odd", "1"));
     assert!(
         filter
@@ -27,7 +27,7 @@ fn requests_are_allowed_denied_and_logged() {
             .has_line(r#"Info rule "odd" holds for "GET" "/odd""#)
     );
 
-    let admin = filter.denied(inside("/admin/x").from_peer("spiffe://td/ns/shop/sa/a"));
+    let admin = filter.denied(inside("/admin/x").called_by("spiffe://td/ns/shop/sa/a"));
     assert_eq!((admin.status, &*admin.body), (404, &b"nothing here\n"[..]));
     assert_eq!(text(&admin.headers, "x-why").as_deref(), Some("admin"));
     assert_eq!(filter.denied(Exchange::get("/")).status, 403);

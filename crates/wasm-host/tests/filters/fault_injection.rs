@@ -142,7 +142,7 @@ fn headers_choose_faults_only_where_that_is_configured() {
     );
     assert_eq!(open.pass(ask()).request("x-abort"), None);
     assert_eq!(
-        open.denied(ask().from_peer("spiffe://td/ns/a/sa/tester"))
+        open.denied(ask().called_by("spiffe://td/ns/a/sa/tester"))
             .status,
         418
     );

@@ -25,7 +25,7 @@ fn rules_rewrite_what_meets_their_conditions() {
             .with("x-list", "b")
             .answering(":status", "503")
             .knowing("source.address", "10.0.0.1:1")
-            .from_peer("spiffe://td/ns/shop/sa/web"),
+            .called_by("spiffe://td/ns/shop/sa/web"),
     );
     for (name, value) in [
         (":path", Some("/v2/api/x")),

@@ -85,7 +85,9 @@ impl PluginHost for Proxy {
     }
 
     fn add_to_metric(&self, id: MetricId, delta: i64) {
-        self.metrics.borrow_mut()[usize::try_from(id.0).unwrap()].1 += delta;
+        let at = usize::try_from(id.0).unwrap();
+        let mut metrics = self.metrics.borrow_mut();
+        metrics.get_mut(at).unwrap().1 += delta;
     }
 }
 
@@ -252,7 +254,7 @@ impl Exchange {
         self
     }
 
-    pub(crate) fn from_peer(self, id: &'static str) -> Self {
+    pub(crate) fn called_by(self, id: &'static str) -> Self {
         self.knowing("connection.uri_san_peer_certificate", id)
     }
 
