@@ -52,7 +52,7 @@ pub(crate) enum Inbound {
     /// The client.
     Client(Incoming),
     /// The client, through a plugin.
-    Filtered(Box<Filtered<Inbound>>),
+    Filtered(Box<Filtered<Self>>),
     /// Made here.
     Made(Option<Bytes>),
     /// Made here, piece by piece.
@@ -301,7 +301,7 @@ pub(crate) enum Body {
     /// An endpoint's.
     Upstream(Box<UpstreamBody>),
     /// One of these, through a plugin.
-    Filtered(Box<Filtered<Body>>),
+    Filtered(Box<Filtered<Self>>),
 }
 
 impl Body {

@@ -57,7 +57,7 @@ impl Drop for Chain {
 
 impl Chain {
     /// Whether a plugin changed the head since the last call.
-    pub(crate) fn take_changed(&mut self) -> bool {
+    pub(crate) fn take_changed(&self) -> bool {
         let seen = self.0.as_ref();
         seen.is_some_and(|exchange| exchange.show(|seen| std::mem::take(&mut seen.changed)))
     }
@@ -65,7 +65,7 @@ impl Chain {
     /// Lets plugins that look at the request later see it as it goes to the endpoint.
     pub(crate) fn sent(&self, head: &Rc<Head>) {
         self.show(|exchange| {
-            exchange.show(|seen| seen.request = RequestHead::Sent(Rc::clone(head)))
+            exchange.show(|seen| seen.request = RequestHead::Sent(Rc::clone(head)));
         });
     }
 
@@ -260,8 +260,8 @@ async fn wait_with_head(
     how: Pause,
     head: &mut Head,
 ) -> Result<Flow, Error> {
-    let held = std::mem::replace(head, Head::away());
-    exchange.show(|seen| seen.request = RequestHead::Held(Box::new(held)));
+    let waiting = std::mem::replace(head, Head::away());
+    exchange.show(|seen| seen.request = RequestHead::Held(Box::new(waiting)));
     let waited = wait(exchange, body, how).await;
     let back = exchange.show(|seen| std::mem::take(&mut seen.request));
     if let RequestHead::Held(held) = back {
@@ -293,9 +293,8 @@ where
             Pause::HoldHeaders => body.poll_progress(cx),
         }
     });
-    let outcome = match tokio::time::timeout(PATIENCE, pin!(going_on)).await {
-        Ok(outcome) => outcome,
-        Err(_) => return Err(Verdict::Failed(Kind::Timeout.into())),
+    let Ok(outcome) = tokio::time::timeout(PATIENCE, pin!(going_on)).await else {
+        return Err(Verdict::Failed(Kind::Timeout.into()));
     };
     match outcome {
         Ok(()) => Ok(()),

@@ -82,12 +82,11 @@ impl<'a> Bridge<'a> {
             Some(head) => Some(RequestMap::writable(head, writing)),
             None => seen.request.map(writing),
         };
-        let response = match response {
-            Some((status, headers)) => Some(ResponseMap::writable(status, headers, framed)),
-            None => {
-                let response = seen.response.as_mut();
-                response.map(|response| ResponseMap::of(response, framed))
-            }
+        let response = if let Some((status, headers)) = response {
+            Some(ResponseMap::writable(status, headers, framed))
+        } else {
+            let response = seen.response.as_mut();
+            response.map(|response| ResponseMap::of(response, framed))
         };
         let (mut up, mut down) = (
             seen.request_trailers.as_mut(),

@@ -169,7 +169,7 @@ where
         if self.held.len() > self.limit {
             let kind = match self.side {
                 Body::Request => Kind::BodyTooLarge,
-                _ => Kind::ResponseTooLarge,
+                Body::Response => Kind::ResponseTooLarge,
             };
             self.exchange.conclude(Verdict::Failed(Error::new(kind)));
             return Poll::Ready(Err(Cut::Plugin));
@@ -195,7 +195,7 @@ where
                 .exchange
                 .call(self.seat, lent, |stream, host| match side {
                     Body::Request => stream.on_request_body(host, end),
-                    _ => stream.on_response_body(host, end),
+                    Body::Response => stream.on_response_body(host, end),
                 });
             self.progress.told |= end;
             if end && !made.is_empty() {
@@ -215,7 +215,7 @@ where
             .exchange
             .call(self.seat, lent, |stream, host| match side {
                 Body::Request => stream.on_request_trailers(host),
-                _ => stream.on_response_trailers(host),
+                Body::Response => stream.on_response_trailers(host),
             });
         self.trailers = Some(trailers);
         self.progress.told = true;

@@ -219,10 +219,10 @@ impl Messages {
 
     /// Reads to the end, and returns how the call ended.
     async fn end(&mut self) -> CalloutEvent {
-        while self.trailers.is_none() {
+        if self.trailers.is_none() {
             match self.next().await {
                 Ok(Some(_)) => return closed_with(INTERNAL, "more than one message"),
-                Ok(None) => break,
+                Ok(None) => {}
                 Err(closed) => return closed,
             }
         }

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 use wasm_host::{
     Buffer, CallId, CalloutEvent, HeaderMap, Map, Peer, Side, StreamHost, TcpOutcome, TcpPending,
-    TcpStream, Value,
+    TcpStream, Trap, Value,
 };
 
 use super::bridge::Chunk;
@@ -75,6 +75,9 @@ impl Seat {
         }
     }
 }
+
+/// A callback at the end of one side.
+type Close = fn(&mut TcpStream, &mut dyn StreamHost, Peer) -> Result<(), Arc<Trap>>;
 
 /// What came out behind the last plugin.
 #[derive(Debug, Default)]
@@ -335,12 +338,7 @@ impl Connection {
     fn finish(self: &Rc<Self>, client: Peer, server: Peer) {
         let seats = self.inside.borrow().seats.len();
         for seat in 0..seats {
-            let told = |close: fn(
-                &mut TcpStream,
-                &mut dyn StreamHost,
-                Peer,
-            ) -> Result<(), Arc<wasm_host::Trap>>,
-                        by| {
+            let told = |close: Close, by| {
                 // A trap has been logged, and there is nothing left that it could spoil.
                 let _ = self.call(seat, None, |stream, view| match close(stream, view, by) {
                     Ok(()) => TcpOutcome::Continue,

@@ -65,7 +65,6 @@ impl Facts<'_> {
             ["xds", "virtual_host_name"] => virtual_host(tunnel)?.into(),
             ["upstream", "request_attempt_count"] => known.attempts.into(),
             ["upstream", name] => of_upstream(known.upstream.as_ref()?, name)?,
-            ["xds", "upstream_host_metadata"] | ["upstream_host_metadata"] => return None,
             ["cairn", "destination", name] => {
                 of_workload(&known.upstream.as_ref()?.workload, name)?
             }
@@ -190,10 +189,13 @@ fn int(number: u64) -> Value<'static> {
     i64::try_from(number).unwrap_or(i64::MAX).into()
 }
 
+/// The parts of a property's name.
+type Path = Box<[Box<str>]>;
+
 /// Properties that guests set on an exchange; every plugin on it reads them.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    entries: Vec<(Box<[Box<str>]>, Box<[u8]>)>,
+    entries: Vec<(Path, Box<[u8]>)>,
     bytes: usize,
 }
 
@@ -227,7 +229,7 @@ impl Own {
             return false;
         }
         self.bytes += size;
-        let path: Box<[Box<str>]> = path.iter().map(|part| Box::from(*part)).collect();
+        let path: Path = path.iter().map(|part| Box::from(*part)).collect();
         self.entries.retain(|(known, _)| *known != path);
         self.entries.push((path, Box::from(value)));
         true

@@ -434,10 +434,10 @@ impl PluginHost for Surroundings {
 
     fn queue_notifier(&self) -> Option<QueueNotifier> {
         self.has_queue.set(true);
-        let (ring, mut rung) = mpsc::unbounded_channel();
+        let (ring, mut bell) = mpsc::unbounded_channel();
         let running = self.later();
         self.tasks.spawn("plugin queue", async move {
-            while let Some(queue) = rung.recv().await {
+            while let Some(queue) = bell.recv().await {
                 let Some(running) = running().upgrade() else {
                     return;
                 };
