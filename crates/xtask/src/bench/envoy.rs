@@ -155,7 +155,7 @@ fn table(subjects: &[Subject], options: &Options) -> Result<String> {
                 .map(|(with, without)| with - without)
                 .collect();
             let added = spread(&added)?;
-            medians.push(added.median);
+            medians.push(added);
             if filter.is_some() {
                 write!(text, " {} |", shown_spread(added))?;
             } else {
@@ -163,7 +163,11 @@ fn table(subjects: &[Subject], options: &Options) -> Result<String> {
             }
         }
         match (filter, medians.as_slice()) {
-            (Some(_), [envoy, cairn]) => writeln!(text, " {:.2} |", cairn / envoy)?,
+            // Where a round has nothing or less than nothing, the ratio is one of noise.
+            (Some(_), [envoy, cairn]) if envoy.min > 0.0 && cairn.min > 0.0 => {
+                writeln!(text, " {:.2} |", cairn.median / envoy.median)?;
+            }
+            (Some(_), _) => text.push_str(" lost in noise |\n"),
             _ => text.push_str(" |\n"),
         }
     }
