@@ -1,6 +1,6 @@
 //! The waypoint's own pipeline on loopback, with one filter.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
@@ -11,8 +11,11 @@ use waypoint::local::{Local, Plugin, Service, Settings, Trace};
 
 use crate::world::{CALLOUT, REFUSED, Run, Setup};
 
+/// Runs by the names of their plugins.
+type Wanted = Vec<(String, Arc<Run>)>;
+
 /// The runs that want log lines, by the plugin's name.
-static RUNS: LazyLock<Mutex<Vec<(String, Arc<Run>)>>> = LazyLock::new(|| {
+static RUNS: LazyLock<Mutex<Wanted>> = LazyLock::new(|| {
     let subscriber = tracing_subscriber::registry().with(GuestLog);
     tracing::subscriber::set_global_default(subscriber).unwrap();
     Mutex::default()
@@ -57,7 +60,7 @@ impl Visit for Line {
         if field.name() == "plugin" {
             value.clone_into(&mut self.plugin);
         }
-        self.all.push_str(&format!("{}={value} ", field.name()));
+        let _ = write!(self.all, "{}={value} ", field.name());
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
@@ -67,7 +70,7 @@ impl Visit for Line {
             "plugin" => self.plugin.clone_from(&text),
             _ => {}
         }
-        self.all.push_str(&format!("{}={text} ", field.name()));
+        let _ = write!(self.all, "{}={text} ", field.name());
     }
 }
 

@@ -155,7 +155,7 @@ pub(crate) fn changes() -> Vec<Case> {
     cases.push(probe(
         "http1:body",
         "request_body:body response_body:body",
-        { Ask::get("/").body("hello") },
+        Ask::get("/").body("hello"),
     ));
     cases.push(probe(
         "http1:no body",

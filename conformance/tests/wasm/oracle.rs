@@ -16,9 +16,17 @@ fn envoy_is_here() -> bool {
     let required = std::env::var("REQUIRE_ROOT").is_ok_and(|value| value == "1");
     assert!(here || !required, "no Envoy: run conformance/wasm/build.sh");
     if !here {
-        eprintln!("SKIPPED: no Envoy to compare with; conformance/wasm/build.sh installs it");
+        say("SKIPPED: no Envoy to compare with; conformance/wasm/build.sh installs it");
     }
     here
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "what was compared, or that nothing was"
+)]
+fn say(line: &str) {
+    println!("{line}");
 }
 
 /// What a proxy came to in every case, the start first.
@@ -71,10 +79,10 @@ async fn compare(suite: &str, guest: &str, configuration: &str, cases: &[Case]) 
         }
     }
     let told: usize = theirs.iter().map(|(_, lines)| lines.len()).sum();
-    println!(
+    say(&format!(
         "{suite}: {} cases, {told} lines of Envoy compared",
         theirs.len()
-    );
+    ));
     list.1 -= 1;
     if list.1 == 0 {
         for unseen in list.0.unseen() {
