@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         Ok(module) => {
             assert!(bytes.len() <= 64 << 10 && module.size() == bytes.len());
             assert_eq!(module.sha256().len(), 64);
-            module.callbacks().for_each(drop);
+            module.callbacks().iter().for_each(drop);
         }
         Err(error) => assert!(!error.to_string().is_empty()),
     }
