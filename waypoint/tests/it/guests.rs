@@ -89,15 +89,17 @@ const WRAP: &str = r#"
 
 /// A header map as guests hand it over, as a string of the text format.
 fn pairs(pairs: &[(&str, &str)]) -> (String, usize) {
-    let mut bytes = (pairs.len() as u32).to_le_bytes().to_vec();
+    let number = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
+    let mut bytes = number(pairs.len()).to_vec();
     for (name, value) in pairs {
-        bytes.extend((name.len() as u32).to_le_bytes());
-        bytes.extend((value.len() as u32).to_le_bytes());
+        bytes.extend(number(name.len()));
+        bytes.extend(number(value.len()));
     }
     for (name, value) in pairs {
         bytes.extend(name.bytes().chain([0]).chain(value.bytes()).chain([0]));
     }
-    let text = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let text: Vec<_> = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
+    let text = text.concat();
     (text, bytes.len())
 }
 
@@ -197,7 +199,8 @@ fn a_plugin_collects_a_body_and_changes_its_length() {
 async fn answered(tunnel: &mut hbone::Tunnel) -> u16 {
     let mut read = vec![0; 12];
     tunnel.read_exact(&mut read).await.unwrap();
-    String::from_utf8_lossy(&read[9..]).parse().unwrap()
+    let line = String::from_utf8(read).unwrap();
+    line.strip_prefix("HTTP/1.1 ").unwrap().parse().unwrap()
 }
 
 #[test]
