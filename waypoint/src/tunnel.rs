@@ -77,7 +77,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, peer: Rc<Peer>, connect: Connect) 
     });
     let declared = declared(&tunnel.destination);
     let watching = tunnel
-        .rules(&snapshot)
+        .rules_of_connection(&snapshot)
         .filter(|rules| rules.watching().next().is_some());
     drop(snapshot);
     if matches!(declared, AppProtocol::Tcp | AppProtocol::Tls) && watching.is_none() {

@@ -99,11 +99,21 @@ impl Tunnel {
     /// What applies to the requests, in a snapshot; `None` when the destination is gone. One that
     /// has left this waypoint rings [`leave`](Self::leave).
     pub(crate) fn rules(&self, snapshot: &Snapshot) -> Option<Arc<Rules>> {
+        self.look_up(snapshot, || self.leave.notify_one())
+    }
+
+    /// As [`rules`](Self::rules), before there is a request: nobody is asked to leave before he was
+    /// served.
+    pub(crate) fn rules_of_connection(&self, snapshot: &Snapshot) -> Option<Arc<Rules>> {
+        self.look_up(snapshot, || {})
+    }
+
+    fn look_up(&self, snapshot: &Snapshot, has_left: impl FnOnce()) -> Option<Arc<Rules>> {
         match &self.destination {
             Destination::Service(service, port) => {
                 let rules = snapshot.service_rules(&service.key)?;
                 if rules.left().is_some() {
-                    self.leave.notify_one();
+                    has_left();
                 }
                 rules.port(*port).cloned()
             }
