@@ -519,10 +519,11 @@ fn read_file(path: &Path, files: &Files, limit: u64) -> Result<Vec<u8>> {
             return Err(Error::new(Phase::Resolve, why));
         }
     }
-    let file = File::open(path).map_err(unread)?;
-    if !file.metadata().map_err(unread)?.is_file() {
+    // Looked at first: opening a pipe would wait for somebody to write to it.
+    if !path.metadata().map_err(unread)?.is_file() {
         return Err(Error::new(Phase::Blob, "it is no file"));
     }
+    let file = File::open(path).map_err(unread)?;
     let mut bytes = vec![];
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)

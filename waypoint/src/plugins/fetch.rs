@@ -217,7 +217,7 @@ impl Loader {
             until: begun + PATIENCE,
             is_said,
         };
-        let compiling = Box::pin(self.compile(&load.plugin, module));
+        let compiling = Box::pin(self.compile(load, module));
         let why = "it is still being compiled";
         self.patiently(late, compiling, why, false).await.0
     }
@@ -241,12 +241,10 @@ impl Loader {
         (work.await, true)
     }
 
-    async fn compile(
-        &self,
-        plugin: &Arc<Plugin>,
-        module: Module,
-    ) -> Result<wasm_host::Plugin, Failure> {
-        let compiled = self.compiler.compile(Arc::clone(plugin), module).await;
+    async fn compile(&self, load: &Load, module: Module) -> Result<wasm_host::Plugin, Failure> {
+        let is_wanted = || self.writer.with(|writer| writer.is_wanted(load));
+        let plugin = Arc::clone(&load.plugin);
+        let compiled = self.compiler.compile(plugin, module, is_wanted).await;
         compiled.unwrap_or_else(|| {
             let why = "loading it failed inside the proxy";
             Err(Failure::Final("InternalError", why.into()))
@@ -256,10 +254,15 @@ impl Loader {
     fn runs(&self, load: &Load, ready: wasm_host::Plugin) {
         let (plugin, digest) = (&load.plugin.origin, ready.module().sha256().to_owned());
         tracing::info!(%plugin, url = %load.plugin.url, digest, "plugin loaded");
+        let is_wanted = self.writer.with(|writer| writer.is_wanted(load));
         self.tell(load, Ok(ready), true);
-        if let Some(told) = &self.told {
+        if let Some(told) = &self.told
+            && is_wanted
+        {
             told.runs(load, &digest);
         }
+        let urls = self.writer.with(|writer| writer.urls());
+        self.compiler.keep(|url| urls.contains(url));
     }
 
     /// * `last` — see [`Writer::loaded`](crate::state::Writer::loaded).

@@ -5,6 +5,7 @@
 //! codec, on an opaque port before the endpoint.
 
 use std::cell::RefCell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -265,6 +266,9 @@ impl Connection {
             let mut inside = self.inside.borrow_mut();
             let is_over = matches!(outcome, Some(TcpOutcome::Close(_)));
             inside.is_over |= is_over;
+            if is_over {
+                self.waiting.wake();
+            }
             let Some(place) = inside.seats.get_mut(seat) else {
                 continue;
             };
@@ -319,6 +323,13 @@ impl Connection {
     fn is_held(&self, side: Side) -> bool {
         let mut inside = self.inside.borrow_mut();
         inside.seats.iter_mut().any(|place| place.lane(side).waits)
+    }
+
+    /// A plugin that must not fail did: both directions end, whichever of them it was.
+    fn fail(&self, error: &Error) -> io::Error {
+        self.inside.borrow_mut().is_over = true;
+        self.waiting.wake();
+        io::Error::other(runtime::report(error))
     }
 
     fn is_over(&self) -> bool {

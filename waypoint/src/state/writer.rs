@@ -143,6 +143,13 @@ impl Writer {
         )
     }
 
+    /// Where the modules are of all plugins there are.
+    pub(crate) fn urls(&self) -> BTreeSet<Str> {
+        let snapshot = self.state.current();
+        let plugins = snapshot.plugins();
+        plugins.map(|loaded| loaded.plugin.url.clone()).collect()
+    }
+
     /// Has `standings` hear of plugins that go.
     pub(crate) fn told_by(&mut self, standings: Standings) {
         self.standings = Some(standings);

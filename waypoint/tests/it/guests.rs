@@ -529,3 +529,27 @@ fn a_plugin_closes_connections_it_does_not_want() {
         .await;
     });
 }
+
+#[test]
+fn a_trap_on_the_way_back_ends_the_connection() {
+    run(|| async {
+        let (mesh, folder) = (Mesh::start().await, Folder::new());
+        let client = mesh.client().await;
+        echo(&mesh).await;
+        let code = r#"(func (export "proxy_on_upstream_data") (param i32 i32 i32) (result i32)
+            (unreachable))"#;
+        let mut broken = folder.plugin("broken", code);
+        broken.r#type = Type::Network.into();
+        put(&mesh, &broken);
+        mesh.eventually("the connection is cut", async || {
+            let Ok(mut tunnel) = client.tunnel("10.96.0.1:82").await else {
+                return false;
+            };
+            let _ = tunnel.write_all(b"bytes").await;
+            let mut read = [0; 5];
+            // The client keeps its side open: it has to be told.
+            tunnel.read_exact(&mut read).await.is_err()
+        })
+        .await;
+    });
+}

@@ -18,6 +18,8 @@ use super::Failure;
 
 /// URLs whose modules are remembered; one more begins anew.
 const REMEMBERED: usize = 64;
+/// Modules up to this size wait for no larger ones: one user's must not hold up everybody's.
+const SMALL: usize = 512 << 10;
 /// How much the threads give way; requests are served at 0.
 const NICE: i32 = 10;
 
@@ -29,6 +31,8 @@ pub(super) struct Compiler {
     /// several plugins with one module wait for one.
     compiled: Arc<Mutex<HashMap<Str, Slot>>>,
     places: Arc<Semaphore>,
+    /// As `places`, for small modules.
+    small_places: Arc<Semaphore>,
     /// Where plugins write their crossings.
     pub(super) trace: Option<wasm_host::Trace>,
 }
@@ -43,18 +47,30 @@ impl Compiler {
             host,
             compiled: Arc::default(),
             places: Arc::new(Semaphore::new((processors / 2).max(1))),
+            small_places: Arc::new(Semaphore::new(1)),
             trace: None,
         }
     }
 
-    /// Compiles and tries a plugin; `None` when the thread did not live to tell.
+    /// Compiles and tries a plugin; `None` when nobody wants it any more once its turn has come, or
+    /// the thread did not live to tell.
     pub(super) async fn compile(
         &self,
         plugin: Arc<Plugin>,
         module: modules::Module,
+        is_wanted: impl Fn() -> bool,
     ) -> Option<Result<wasm_host::Plugin, Failure>> {
+        let is_small = module.bytes.len() <= SMALL;
+        let places = if is_small {
+            &self.small_places
+        } else {
+            &self.places
+        };
         // Never closed.
-        let _place = self.places.acquire().await.ok()?;
+        let _place = places.acquire().await.ok()?;
+        if !is_wanted() {
+            return None;
+        }
         let (answer, answered) = oneshot::channel();
         let compiler = self.clone();
         let work = move || {
@@ -131,6 +147,11 @@ impl Compiler {
         let module = self.host.compile(&fetched.bytes)?;
         *known = Some(module.clone());
         Ok(module)
+    }
+
+    /// Forgets the modules of URLs that nobody uses.
+    pub(super) fn keep(&self, is_used: impl Fn(&Str) -> bool) {
+        self.compiled.lock().retain(|url, _| is_used(url));
     }
 
     fn slot(&self, url: &Str) -> Slot {

@@ -76,7 +76,11 @@ impl Told {
     fn update(&self, load: &Load, change: impl FnOnce(&mut PluginReport)) {
         let generation = load.plugin.origin.generation;
         self.0.loader(&load.name, |report| {
-            if report.generation != generation {
+            if report.generation > generation {
+                // A newer version has been asked for meanwhile.
+                return;
+            }
+            if report.generation < generation {
                 *report = PluginReport {
                     generation,
                     // What served traffic still does.

@@ -70,7 +70,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Watched<Io> {
                 self.write.advance(written);
             }
             let resumed = self.connection.resume(Side::Upstream);
-            match resumed.map_err(io::Error::other)? {
+            match resumed.map_err(|error| self.connection.fail(&error))? {
                 Some(passed) => self.write = passed.data,
                 None => return Poll::Ready(Ok(())),
             }
@@ -94,7 +94,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Watched<Io> {
         let connection = Rc::clone(&self.connection);
         if let Some(passed) = connection
             .resume(Side::Downstream)
-            .map_err(io::Error::other)?
+            .map_err(|error| connection.fail(&error))?
         {
             self.read = passed;
             return Poll::Ready(Ok(()));
@@ -113,7 +113,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Watched<Io> {
         piece.truncate(read);
         self.client_ended = read == 0;
         let passed = connection.pass(Side::Downstream, 0, piece.freeze(), read == 0);
-        self.read = passed.map_err(io::Error::other)?;
+        self.read = passed.map_err(|error| connection.fail(&error))?;
         Poll::Ready(Ok(()))
     }
 }
@@ -149,7 +149,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         }
         let data = Bytes::copy_from_slice(buf);
         let passed = this.connection.pass(Side::Upstream, 0, data, false);
-        this.write = passed.map_err(io::Error::other)?.data;
+        this.write = passed.map_err(|error| this.connection.fail(&error))?.data;
         // What does not go out now goes with the next call, or the flush.
         if let Poll::Ready(Err(error)) = this.poll_write_out(cx) {
             return Poll::Ready(Err(error));
@@ -168,7 +168,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         ready!(this.poll_write_out(cx))?;
         if !std::mem::replace(&mut this.server_ended, true) {
             let passed = this.connection.pass(Side::Upstream, 0, Bytes::new(), true);
-            this.write = passed.map_err(io::Error::other)?.data;
+            this.write = passed.map_err(|error| this.connection.fail(&error))?.data;
         }
         ready!(this.poll_write_out(cx))?;
         if this.connection.is_held(Side::Upstream) && !this.connection.is_over() {
