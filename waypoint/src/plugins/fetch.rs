@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mesh::Str;
-use mesh::plugin::Plugin;
 use modules::{Fetcher, Module, Request};
 use runtime::TaskSet;
 use tokio::sync::{mpsc, watch};
