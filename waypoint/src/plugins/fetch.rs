@@ -254,7 +254,7 @@ impl Loader {
         let (plugin, digest) = (&load.plugin.origin, ready.module().sha256().to_owned());
         tracing::info!(%plugin, url = %load.plugin.url, digest, "plugin loaded");
         let is_wanted = self.writer.with(|writer| writer.is_wanted(load));
-        self.tell(load, Ok(ready), true);
+        self.tell(load, Ok(ready), true, false);
         if let Some(told) = &self.told
             && is_wanted
         {
@@ -267,7 +267,9 @@ impl Loader {
     /// * `last` — see [`Writer::loaded`](crate::state::Writer::loaded).
     fn fails(&self, load: &Load, failure: &Failure, last: bool) {
         let why = failure.why();
-        let Some(effect) = self.tell(load, Err(Str::clone(why)), last) else {
+        // What is still on its way is not refused.
+        let is_refused = !matches!(failure, Failure::Unread("Pending", _));
+        let Some(effect) = self.tell(load, Err(Str::clone(why)), last, is_refused) else {
             return;
         };
         let plugin = &load.plugin.origin;
@@ -277,12 +279,13 @@ impl Loader {
         }
     }
 
-    /// Tells the proxy, and the control plane, what became of a plugin.
+    /// Tells the proxy what became of a plugin, and the control plane whether it is refused.
     fn tell(
         &self,
         load: &Load,
         module: Result<wasm_host::Plugin, Str>,
         last: bool,
+        is_refused: bool,
     ) -> Option<Effect> {
         let why = module.as_ref().err().map(Arc::clone);
         // No version can be applied between the writer's answer and the refusal: this is the
@@ -293,7 +296,7 @@ impl Loader {
             }
             let effect = writer.loaded(load, module, last);
             match (why, effect) {
-                (Some(why), Some(effect)) => {
+                (Some(why), Some(effect)) if is_refused => {
                     let reason = format!("{why}, {effect}");
                     self.refusals.refuse(proto::PLUGIN_TYPE, &load.name, reason);
                 }
