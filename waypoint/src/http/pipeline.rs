@@ -46,6 +46,8 @@ async fn stages(
             return Ok(reply);
         }
     }
+    // Whatever was changed so far is what is decided about now.
+    cx.plugins.take_changed();
     authz::check(cx, head)?;
 
     let mut changed = false;

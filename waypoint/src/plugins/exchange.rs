@@ -383,9 +383,9 @@ impl Exchange {
             let finished = stream.finish(&mut bridge);
             let running = Rc::clone(&place.running);
             let work = place.work.take().zip(self.trace);
-            let plugin = place.loaded.plugin.name();
+            let traced = work.map(|work| (place.loaded.plugin.name(), work));
             drop(inside);
-            if let Some((work, trace)) = work {
+            if let Some((plugin, (work, trace))) = traced {
                 self.tell(trace, &plugin, &work);
             }
             match finished {
