@@ -134,6 +134,15 @@ async fn post(client: &Client, body: &'static str) -> crate::client::Answer {
     client.send(CART_80, request("POST", "/", &[], body)).await
 }
 
+/// A mesh with one endpoint that answers a client, and a folder for modules.
+async fn stage() -> (Mesh, Client, Backend, Folder) {
+    let mesh = Mesh::start().await;
+    let client = mesh.client().await;
+    let backend = mesh.endpoint("v1").await;
+    mesh.settled(&client).await;
+    (mesh, client, backend, Folder::new())
+}
+
 /// The service that [`asks_auth`] asks.
 async fn auth(mesh: &Mesh) -> Backend {
     put_service(&mesh.control, &service("auth"));
@@ -162,10 +171,7 @@ async fn until_posted(
 #[test]
 fn a_plugin_collects_a_body_and_changes_its_length() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, backend, folder) = stage().await;
         put(
             &mesh,
             &folder.plugin("wrap", &format!("{FREE_LENGTH}{WRAP}")),
@@ -206,10 +212,7 @@ async fn answered(tunnel: &mut hbone::Tunnel) -> u16 {
 #[test]
 fn a_body_longer_than_its_head_says_reaches_nobody_as_another_request() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, backend, folder) = stage().await;
         put(&mesh, &folder.plugin("wrap", WRAP));
         let refused = until_posted(&mesh, &client, |answer| answer.status == 503).await;
         assert_eq!(refused.status, 503);
@@ -234,10 +237,7 @@ fn a_body_longer_than_its_head_says_reaches_nobody_as_another_request() {
 #[test]
 fn a_body_larger_than_the_buffer_is_413() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, _backend, folder) = stage().await;
         let mut small = folder.plugin("wrap", &format!("{FREE_LENGTH}{WRAP}"));
         small.limits = Some(wire::PluginLimits {
             buffer_bytes: 1024,
@@ -257,11 +257,8 @@ fn a_body_larger_than_the_buffer_is_413() {
 #[test]
 fn a_plugin_holds_a_request_until_its_callout_is_answered() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let backend = mesh.endpoint("v1").await;
+        let (mesh, client, backend, folder) = stage().await;
         let auth = auth(&mesh).await;
-        mesh.settled(&client).await;
         let go_on = r"(drop (call $add (i32.const 0) (i32.const 48) (i32.const 6) (i32.const 64) (i32.const 2)))
             (drop (call $continue (i32.const 0)))";
         put(&mesh, &folder.plugin("asks", &asks_auth(go_on)));
@@ -283,11 +280,8 @@ fn a_plugin_holds_a_request_until_its_callout_is_answered() {
 #[test]
 fn a_plugin_answers_when_its_callout_is_answered() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let backend = mesh.endpoint("v1").await;
+        let (mesh, client, backend, folder) = stage().await;
         let _auth = auth(&mesh).await;
-        mesh.settled(&client).await;
         let deny = r"(drop (call $reply (i32.const 403) (i32.const 0) (i32.const 0) (i32.const 64)
             (i32.const 2) (i32.const 0) (i32.const 0) (i32.const -1)))";
         put(&mesh, &folder.plugin("asks", &asks_auth(deny)));
@@ -303,11 +297,8 @@ fn a_plugin_answers_when_its_callout_is_answered() {
 #[test]
 fn a_callout_may_go_only_where_the_plugin_may() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
+        let (mesh, client, _backend, folder) = stage().await;
         let auth = auth(&mesh).await;
-        mesh.settled(&client).await;
         let go_on = "(drop (call $continue (i32.const 0)))";
         let mut bound = folder.plugin("asks", &asks_auth(go_on));
         let only = wire::Upstream {
@@ -325,10 +316,7 @@ fn a_callout_may_go_only_where_the_plugin_may() {
 #[test]
 fn a_plugin_answers_from_inside_a_body() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, _backend, folder) = stage().await;
         let code = r#"(func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
             (drop (call $reply (i32.const 422) (i32.const 0) (i32.const 0) (i32.const 64)
                 (i32.const 2) (i32.const 0) (i32.const 0) (i32.const -1)))
@@ -343,10 +331,7 @@ fn a_plugin_answers_from_inside_a_body() {
 #[test]
 fn a_trap_in_a_body_follows_the_fail_strategy() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, _backend, folder) = stage().await;
         let code = r#"(func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
             (unreachable))"#;
         let mut broken = folder.plugin("broken", code);
@@ -370,10 +355,7 @@ fn a_trap_in_a_body_follows_the_fail_strategy() {
 #[test]
 fn a_plugin_resumes_what_it_holds_from_its_timer() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, _backend, folder) = stage().await;
         let code = r#"(func (export "proxy_on_configure") (param i32 i32) (result i32)
                 (drop (call $tick (i32.const 20))) (i32.const 1))
             (func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)
@@ -393,11 +375,8 @@ fn a_plugin_resumes_what_it_holds_from_its_timer() {
 #[test]
 fn a_callout_that_nobody_waits_for_is_made_all_the_same() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
+        let (mesh, client, _backend, folder) = stage().await;
         let auth = auth(&mesh).await;
-        mesh.settled(&client).await;
         // As it would report: from the log callback, after which the stream is gone.
         let code = asks_auth("").replace(
             r#"(func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)"#,
@@ -416,10 +395,7 @@ fn a_callout_that_nobody_waits_for_is_made_all_the_same() {
 #[test]
 fn a_rule_has_plugins_of_its_own() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, _backend, folder) = stage().await;
         let code = r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
             (drop (call $add (i32.const 2) (i32.const 48) (i32.const 6) (i32.const 64) (i32.const 2)))
             (i32.const 0))"#;
@@ -506,10 +482,7 @@ fn a_plugin_sees_and_changes_the_bytes_of_connections() {
 #[test]
 fn a_plugin_closes_connections_it_does_not_want() {
     run(|| async {
-        let (mesh, folder) = (Mesh::start().await, Folder::new());
-        let client = mesh.client().await;
-        let _backend = mesh.endpoint("v1").await;
-        mesh.settled(&client).await;
+        let (mesh, client, _backend, folder) = stage().await;
         let code = r#"(func (export "proxy_on_downstream_data") (param i32 i32 i32) (result i32)
             (drop (call $close (i32.const 2))) (i32.const 1))"#;
         let mut closes = folder.plugin("closes", code);
