@@ -52,11 +52,11 @@ pub enum What {
     Module(PathBuf),
 }
 
-/// Runs a filter until the process is asked to end.
+/// Runs a filter, or the waypoint without one, until the process is asked to end.
 ///
 /// # Errors
 /// When it cannot begin. What goes wrong later is told, and what ran before goes on.
-pub async fn run(what: &What, options: &Options) -> anyhow::Result<()> {
+pub async fn run(what: Option<&What>, options: &Options) -> anyhow::Result<()> {
     let least = options.log_level;
     super::log::install(move |line| {
         if line.level <= least {
@@ -73,7 +73,8 @@ pub async fn run(what: &What, options: &Options) -> anyhow::Result<()> {
     };
     let settings = settings(options, echo.as_ref()).await?;
     // Watched from before the build, so that no change is missed.
-    let mut edits = options.watch.then(|| what.changes()).transpose()?;
+    let watched = what.filter(|_| options.watch);
+    let mut edits = watched.map(What::changes).transpose()?;
     let mut local = Local::start(&settings)?;
     if let Err(why) = load(what, options, &mut local).await {
         if !options.watch || why.downcast_ref::<super::toolchain::Missing>().is_some() {
@@ -147,7 +148,10 @@ async fn settings(options: &Options, echo: Option<&Server>) -> anyhow::Result<Se
 }
 
 /// Builds if there is something to build, and swaps the result in.
-async fn load(what: &What, options: &Options, local: &mut Local) -> anyhow::Result<()> {
+async fn load(what: Option<&What>, options: &Options, local: &mut Local) -> anyhow::Result<()> {
+    let Some(what) = what else {
+        return Ok(());
+    };
     let mut subject = what.subject().await?;
     if let Some(configuration) = &options.configuration {
         subject.configuration.clone_from(configuration);

@@ -14,6 +14,9 @@ use crate::filter::run::{self, Options};
 pub(in crate::command) struct Args {
     /// A module, or a filter's folder; the one the shell is in without it.
     module: Option<PathBuf>,
+    /// Run no filter: requests pass as they would without one, to compare.
+    #[arg(long, conflicts_with_all = ["module", "watch", "config", "trace"])]
+    no_filter: bool,
     /// Build and use what changes, without a pause. What cannot be used is told, and what ran
     /// before goes on.
     #[arg(long, short)]
@@ -53,7 +56,9 @@ enum FailStrategy {
 
 /// Serves until Ctrl-C.
 pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let what = what(args.module.as_deref())?;
+    let what = (!args.no_filter)
+        .then(|| what(args.module.as_deref()))
+        .transpose()?;
     let configuration = args.config.as_deref().map(run::configuration).transpose()?;
     let options = Options {
         listen: args.listen,
@@ -70,7 +75,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
             FailStrategy::Reload => waypoint::local::FailStrategy::Reload,
         },
     };
-    run::run(&what, &options).await?;
+    run::run(what.as_ref(), &options).await?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -151,6 +151,21 @@ fn a_module_serves_until_it_is_interrupted() {
 }
 
 #[test]
+fn without_a_filter_requests_pass_as_they_are() {
+    let folder = Folder::new();
+    let running = Running::start(&folder, &["--no-filter"]);
+    let answer = running.connect().get("/hello?a=b");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.contains("\"path\": \"/hello?a=b\""), "{answer}");
+    assert_eq!(running.interrupt(), Some(0));
+    folder.write("guest.wasm", guest::signs("one"));
+    let told = folder
+        .filter(&["run", "guest.wasm", "--no-filter"])
+        .ends(64);
+    assert!(told.stderr.contains("cannot be used with"), "{told:?}");
+}
+
+#[test]
 fn a_module_that_cannot_run_is_told() {
     let folder = Folder::new();
     folder.write("guest.wasm", guest::wants_more());

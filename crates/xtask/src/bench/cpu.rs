@@ -1,7 +1,7 @@
 //! What processes have used: time on CPUs, memory; and on which CPUs they may run.
 //!
 //! Source: `proc_pid_schedstat(5)` (first field: nanoseconds on a CPU, with the kernel's work for
-//! the task), `proc_pid_smaps(5)`.
+//! the task), `proc_pid_smaps(5)`, `proc_stat(5)`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +10,8 @@ use anyhow::{Context, Result};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde::Serialize;
+
+use super::statistics::float;
 
 /// Nanoseconds on a CPU, of each thread of one process.
 #[derive(Debug)]
@@ -43,6 +45,51 @@ impl Threads {
 /// The first field of `schedstat`.
 fn on_cpu(schedstat: &str) -> Option<u64> {
     schedstat.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// What one CPU did since the machine began, in the kernel's ticks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ticks {
+    /// Nothing.
+    idle: u64,
+    /// Something for another machine of the same host.
+    stolen: u64,
+    all: u64,
+}
+
+impl Ticks {
+    /// What `cpu` did until now.
+    pub(super) fn of(cpu: usize) -> Result<Self> {
+        let text = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+        Self::parse(&text, cpu).with_context(|| format!("no CPU {cpu}: {text}"))
+    }
+
+    fn parse(stat: &str, cpu: usize) -> Option<Self> {
+        let name = format!("cpu{cpu} ");
+        let line = stat.lines().find_map(|line| line.strip_prefix(&name))?;
+        let fields: Option<Vec<u64>> = line
+            .split_ascii_whitespace()
+            .map(|field| field.parse().ok())
+            .collect();
+        // user nice system idle iowait irq softirq steal; guests count in user.
+        let fields = fields?;
+        let field = |at: usize| fields.get(at).copied();
+        Some(Self {
+            idle: field(3)? + field(4)?,
+            stolen: field(7)?,
+            all: fields.iter().take(8).sum(),
+        })
+    }
+
+    /// Since `before`, the shares of time in which it was idle and in which it was somebody else's.
+    pub(super) fn since(self, before: Self) -> (f64, f64) {
+        let all = float(self.all.saturating_sub(before.all)).max(1.0);
+        let share = |now: u64, before: u64| float(now.saturating_sub(before)) / all;
+        (
+            share(self.idle, before.idle),
+            share(self.stolen, before.stolen),
+        )
+    }
 }
 
 /// What a process holds in memory, in KiB.
@@ -130,6 +177,21 @@ mod tests {
             std::hint::spin_loop();
         }
         assert!(Memory::of(own).unwrap().rss_kib > 0);
+    }
+
+    #[test]
+    fn what_a_cpu_did_is_read_from_its_own_line() {
+        let stat = |idle: u64, stolen: u64| {
+            format!(
+                "cpu  9 9 9 9 9 9 9 9 9 9\ncpu0 1 1 1 1 1 1 1 1 0 0\ncpu1 10 0 20 {idle} 5 1 4 {stolen} 7 0\n"
+            )
+        };
+        let before = Ticks::parse(&stat(60, 0), 1).unwrap();
+        let after = Ticks::parse(&stat(140, 20), 1).unwrap();
+        assert_eq!(before.all, 100);
+        let (idle, stolen) = after.since(before);
+        assert!((idle - 0.8).abs() < 1e-9 && (stolen - 0.2).abs() < 1e-9);
+        assert_eq!(Ticks::parse(&stat(60, 0), 2), None);
     }
 
     #[test]

@@ -51,8 +51,7 @@ impl Connection {
     pub(super) fn head<T>(&mut self, look: impl FnOnce(&[u8]) -> Result<T>) -> Result<Option<T>> {
         loop {
             let seen = self.buffer.get(..self.filled).unwrap_or_default();
-            if let Some(at) = seen.windows(END.len()).position(|bytes| bytes == END) {
-                let end = at + END.len();
+            if let Some(end) = head_end(seen) {
                 let looked = look(seen.get(..end).unwrap_or_default())?;
                 self.buffer.copy_within(end..self.filled, 0);
                 self.filled -= end;
@@ -95,28 +94,52 @@ impl Connection {
     }
 }
 
+/// Where the head at the beginning of `bytes` ends, if it does.
+pub(super) fn head_end(bytes: &[u8]) -> Option<usize> {
+    let at = bytes.windows(END.len()).position(|bytes| bytes == END)?;
+    Some(at + END.len())
+}
+
 /// Understands a response's head, whose header named `expected` must be there.
 pub(super) fn response(head: &[u8], expected: Option<&str>) -> Result<Head> {
+    let (line, length) = message(head, expected)?;
+    let status = line
+        .strip_prefix("HTTP/1.1 ")
+        .and_then(|rest| rest.get(..3)?.parse().ok());
+    match (status, length) {
+        (Some(status), Some(length)) => Ok(Head { status, length }),
+        _ => bail!(
+            "neither status nor length: {}",
+            String::from_utf8_lossy(head)
+        ),
+    }
+}
+
+/// The length of a request's body, whose header named `expected` must be there.
+pub(super) fn request(head: &[u8], expected: Option<&str>) -> Result<u64> {
+    let (_, length) = message(head, expected)?;
+    Ok(length.unwrap_or(0))
+}
+
+/// The first line of a head, and the length of what follows it, if it is told.
+fn message<'a>(head: &'a [u8], expected: Option<&str>) -> Result<(&'a str, Option<u64>)> {
     let text = str::from_utf8(head).context("a head that is no text")?;
     let mut lines = text.split("\r\n");
-    let status = lines
-        .next()
-        .and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok());
+    let first = lines.next().unwrap_or_default();
     let mut length = None;
     let mut found = expected.is_none();
     for (name, value) in lines.filter_map(|line| line.split_once(':')) {
         if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().ok();
+            length = Some(value.trim().parse().with_context(|| text.to_owned())?);
         }
+        // A body in chunks has no length that could be known here.
+        ensure!(!name.eq_ignore_ascii_case("transfer-encoding"), "{text}");
         found |= expected.is_some_and(|expected| name.eq_ignore_ascii_case(expected));
     }
     if !found {
         bail!("no header {}: {text}", expected.unwrap_or_default());
     }
-    match (status, length) {
-        (Some(status), Some(length)) => Ok(Head { status, length }),
-        _ => bail!("neither status nor length: {text}"),
-    }
+    Ok((first, length))
 }
 
 #[cfg(test)]
@@ -139,6 +162,23 @@ mod tests {
     fn an_answer_the_filter_did_not_see_is_an_error() {
         assert!(response(OK, Some("X-Bench")).is_ok());
         assert!(response(OK, Some("x-other")).is_err());
+    }
+
+    #[test]
+    fn a_request_without_a_length_has_no_body() {
+        let length = |head: &str| request(head.as_bytes(), None);
+        assert_eq!(length("GET / HTTP/1.1\r\nhost: a\r\n\r\n").unwrap(), 0);
+        let post = "POST / HTTP/1.1\r\nContent-Length: 4096\r\n\r\n";
+        assert_eq!(length(post).unwrap(), 4096);
+        assert!(request(post.as_bytes(), Some("x-bench-request")).is_err());
+    }
+
+    #[test]
+    fn a_body_whose_end_cannot_be_told_is_an_error() {
+        let chunks = b"HTTP/1.1 200 OK\r\nTransfer-encoding: chunked\r\n\r\n";
+        assert!(response(chunks, None).is_err());
+        let strange = b"POST / HTTP/1.1\r\ncontent-length: many\r\n\r\n";
+        assert!(request(strange, None).is_err());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The two proxies, each with a filter, on loopback.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,10 @@ use super::super::cpu::Cpus;
 
 /// How long a proxy may take to listen.
 const START: Duration = Duration::from_secs(20);
+
+/// How much of a body Envoy holds for its filters: as much as Cairn does, and what Envoy does when
+/// nothing is said.
+const BUFFER: u32 = 1 << 20;
 
 /// Which proxy.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,8 +56,6 @@ pub(super) struct Parts {
     envoy: PathBuf,
     cairn: PathBuf,
     module: PathBuf,
-    /// A module that does nothing and hears of nothing: Cairn's side without a filter.
-    empty: PathBuf,
     scratch: PathBuf,
     cpus: Cpus,
     upstream: SocketAddr,
@@ -63,9 +66,11 @@ impl Parts {
     pub(super) fn find(binaries: Option<&Path>, scratch: &Path, cpus: Cpus) -> Result<Self> {
         let wasm = super::root().join("conformance/wasm");
         let script = wasm.join("build.sh");
-        let made = Command::new(&script).status();
-        let made = made.with_context(|| script.display().to_string())?;
-        ensure!(made.success(), "{} failed", script.display());
+        for part in ["envoy", "rust"] {
+            let made = Command::new(&script).arg(part).status();
+            let made = made.with_context(|| script.display().to_string())?;
+            ensure!(made.success(), "{} {part} failed", script.display());
+        }
         let cache = cache()?;
         let cairn = if let Some(folder) = binaries {
             folder.join("cairn")
@@ -84,7 +89,6 @@ impl Parts {
             envoy: cache.join("envoy"),
             cairn,
             module: cache.join("guests/bench.wasm"),
-            empty: cache.join("guests/empty.wasm"),
             scratch: scratch.to_owned(),
             cpus,
             upstream: free_port()?,
@@ -94,6 +98,11 @@ impl Parts {
     /// The module with the four filters.
     pub(super) fn module(&self) -> &Path {
         &self.module
+    }
+
+    /// Where the proxies send requests.
+    pub(super) fn upstream(&self) -> SocketAddr {
+        self.upstream
     }
 
     /// Where files for a while go.
@@ -117,10 +126,10 @@ impl Parts {
         filter: Option<&str>,
         more: &[&str],
     ) -> Result<Running> {
-        let module = filter.map_or(&self.empty, |_| &self.module);
-        match proxy {
-            Proxy::Envoy => self.envoy(filter),
-            Proxy::Cairn => self.cairn(module, filter, more),
+        match (proxy, filter) {
+            (Proxy::Envoy, _) => self.envoy(filter),
+            (Proxy::Cairn, Some(filter)) => self.cairn(&self.module, filter, more),
+            (Proxy::Cairn, None) => self.waypoint(["--no-filter"], more),
         }
     }
 
@@ -136,11 +145,16 @@ impl Parts {
         start(command, address, None)
     }
 
-    /// `cairn filter run` of a module; what it says goes to a file.
-    pub(super) fn cairn(
+    /// Cairn with one of the filters of a module.
+    pub(super) fn cairn(&self, module: &Path, filter: &str, more: &[&str]) -> Result<Running> {
+        let configuration = format!("--config={filter}");
+        self.waypoint([module.as_os_str(), configuration.as_ref()], more)
+    }
+
+    /// `cairn filter run`; what it says goes to a file.
+    fn waypoint<const N: usize>(
         &self,
-        module: &Path,
-        filter: Option<&str>,
+        what: [impl AsRef<OsStr>; N],
         more: &[&str],
     ) -> Result<Running> {
         let address = free_port()?;
@@ -149,8 +163,7 @@ impl Parts {
         command.args(["filter", "run", "--workers=1", "--log=error"]);
         command.arg(format!("--listen={address}"));
         command.arg(format!("--upstream=http://{}", self.upstream));
-        command.args(filter.map(|filter| format!("--config={filter}")));
-        command.args(more).arg(module);
+        command.args(what).args(more);
         start(command, address, Some(output))
     }
 
@@ -241,15 +254,22 @@ fn envoy_config(
     let manager = json!({"name": "http", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "bench",
+        "codec_type": "HTTP1",
         "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
         "http_filters": filters,
     }});
     let endpoint = json!({"endpoint": {"address": socket(upstream)}});
     json!({"static_resources": {
-        "listeners": [{"name": "in", "address": socket(listen), "filter_chains": [{"filters": [manager]}]}],
+        "listeners": [{
+            "name": "in",
+            "address": socket(listen),
+            "per_connection_buffer_limit_bytes": BUFFER,
+            "filter_chains": [{"filters": [manager]}],
+        }],
         "clusters": [{
             "name": "upstream",
             "connect_timeout": "1s",
+            "per_connection_buffer_limit_bytes": BUFFER,
             "load_assignment": {"cluster_name": "upstream", "endpoints": [{"lb_endpoints": [endpoint]}]},
         }],
     }})

@@ -9,9 +9,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use super::super::cpu::Cpus;
 use super::super::load::Load;
 use super::super::statistics::float;
-use super::SEEN;
 use super::proxies::{Parts, Running, pause};
 
+/// A header that shows that the filter saw the answer.
+const SEEN: &str = "x-bench";
 /// How many.
 const SWAPS: u32 = 100;
 /// How long one may take.
@@ -25,7 +26,7 @@ pub(super) fn measure(parts: &Parts, cpus: Cpus) -> Result<String> {
     let module = fs::read(parts.module())?;
     let path = parts.scratch().join("swapped.wasm");
     fs::write(&path, &module)?;
-    let running = parts.cairn(&path, Some("header"), &["--watch"])?;
+    let running = parts.cairn(&path, "header", &["--watch"])?;
     let load = |seconds: f64, rate: Option<u32>| Load {
         address: running.address.to_string(),
         connections: CONNECTIONS,
