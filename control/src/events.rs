@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::kinds;
 use crate::object::{Key, Object};
+use crate::status::HEALTHY;
 
 /// So many events are kept.
 const MOST: usize = 1000;
@@ -42,11 +43,15 @@ struct Event {
 
 impl Events {
     /// Takes note of what another status of an object says that the one before it did not.
+    ///
+    /// * `stops` — how often what it describes has stopped in between: a status that says so
+    ///   before and after may hide that it was well meanwhile.
     pub(crate) fn note(
         &self,
         object: &Object,
         before: Option<&Value>,
         status: Option<&Value>,
+        stops: u64,
         now: Timestamp,
     ) {
         let old: Vec<Condition<'_>> = conditions(before).collect();
@@ -59,13 +64,42 @@ impl Events {
                 // That an object is well from the beginning is no event.
                 None => new.truth == "False",
             };
+            let stops = if new.kind == HEALTHY && new.truth == "False" {
+                stops
+            } else {
+                0
+            };
             if is_news && new.truth != "Unknown" {
-                self.add(object, &new, now);
+                self.add(object, &new, stops.max(1), now);
+            } else if stops > 0 {
+                self.repeat(object, &new, stops, now);
             }
         }
     }
 
-    fn add(&self, object: &Object, condition: &Condition<'_>, now: Timestamp) {
+    /// The same happened again, if in other words.
+    fn repeat(&self, object: &Object, condition: &Condition<'_>, times: u64, now: Timestamp) {
+        let mut log = self.0.lock();
+        let is_same = |event: &Event| {
+            event.about == object.key
+                && event.uid == object.life.uid
+                && event.reason == condition.reason
+                && event.is_warning
+        };
+        let known = log.events.iter().rposition(is_same);
+        let Some(event) = known.and_then(|at| log.events.remove(at)) else {
+            drop(log);
+            return self.add(object, condition, times, now);
+        };
+        log.events.push_back(Event {
+            count: event.count + times,
+            message: condition.message.to_owned(),
+            last: now,
+            ..event
+        });
+    }
+
+    fn add(&self, object: &Object, condition: &Condition<'_>, times: u64, now: Timestamp) {
         let is_warning = condition.truth == "False";
         let mut log = self.0.lock();
         let is_same = |event: &Event| {
@@ -78,7 +112,7 @@ impl Events {
         let known = log.events.iter().position(is_same);
         let event = if let Some(event) = known.and_then(|at| log.events.remove(at)) {
             Event {
-                count: event.count + 1,
+                count: event.count + times,
                 last: now,
                 ..event
             }
@@ -91,7 +125,7 @@ impl Events {
                 is_warning,
                 reason: condition.reason.to_owned(),
                 message: condition.message.to_owned(),
-                count: 1,
+                count: times,
                 first: now,
                 last: now,
             }

@@ -163,11 +163,9 @@ impl Reconciler {
                     return None;
                 }
                 let new = status.written_over(old, now);
-                if new.as_ref() == old {
-                    return None;
-                }
-                self.events.note(object, old, new.as_ref(), now);
-                Some((key, new))
+                let stops = delta.stops.get(&key).copied().unwrap_or(0);
+                self.events.note(object, old, new.as_ref(), stops, now);
+                (new.as_ref() != old).then_some((key, new))
             })
             .collect();
         // Places of objects may move without the objects changing, so findings are said anew.

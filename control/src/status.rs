@@ -14,7 +14,7 @@ mod route;
 mod service;
 pub(crate) mod wording;
 
-pub(crate) use plugin::{Course, is_told, plugin};
+pub(crate) use plugin::{Course, HEALTHY, is_told, plugin};
 pub(crate) use policy::{authorization_policy, peer_authentication};
 pub(crate) use route::route;
 pub(crate) use service::{namespace, pod, service};

@@ -69,6 +69,15 @@ fn conditions(mesh: &Mesh) -> Vec<String> {
     .collect()
 }
 
+/// The message of a condition of the plugin.
+fn message(mesh: &Mesh, kind: &str) -> String {
+    let plugin = mesh.object("trafficextensions", "default/mark").unwrap();
+    let conditions = plugin.pointer("/status/conditions").unwrap();
+    let mut conditions = conditions.as_array().unwrap().iter();
+    let condition = conditions.find(|condition| condition["type"] == kind);
+    condition.unwrap()["message"].as_str().unwrap().to_owned()
+}
+
 fn answer(mesh: &Mesh, path: &str) -> String {
     let url = format!("http://echo{path}");
     mesh.exec("web", ["curl", "-si", "-m", "5", &url]).stdout
@@ -116,8 +125,20 @@ fn a_rule_of_a_route_runs_a_plugin_and_everything_tells_of_it() {
     eventually("the object says why", || {
         let said = conditions(&mesh);
         let is_told = |part: &str| said.iter().any(|said| said.starts_with(part));
-        (is_told("WaypointAccepted=False Rejected") && is_told("Programmed=False")).then_some(())
+        (is_told("WaypointAccepted=False Rejected")
+            && is_told("Programmed=False ConfigurationRejected"))
+        .then_some(())
     });
+    let serves = "where generation 1 still serves: the filter refused its configuration";
+    let programmed = message(&mesh, "Programmed");
+    assert!(
+        programmed.contains(serves) && programmed.contains("nonsense"),
+        "{programmed}"
+    );
+    assert_eq!(
+        message(&mesh, "Healthy"),
+        "generation 1 still runs at default/waypoint"
+    );
     assert!(answer(&mesh, "/marked").contains("x-mark: seen"));
     let events = mesh.run(["get", "events"]).ok();
     let line = |words: &[&str]| {

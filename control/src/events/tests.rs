@@ -44,12 +44,12 @@ fn a_condition_that_changes_is_an_event_in_its_own_words() {
         status("True", "Programmed", "on"),
     );
     let bad = status("False", "CompileFailed", "no such function");
-    events.note(&object, None, Some(&pending), at(0));
-    events.note(&object, Some(&pending), Some(&good), at(1));
-    events.note(&object, Some(&good), Some(&bad), at(2));
+    events.note(&object, None, Some(&pending), 0, at(0));
+    events.note(&object, Some(&pending), Some(&good), 0, at(1));
+    events.note(&object, Some(&good), Some(&bad), 0, at(2));
     // The generation that was looked at, or the message, is no event.
     let other = status("False", "CompileFailed", "no such function, still");
-    events.note(&object, Some(&bad), Some(&other), at(3));
+    events.note(&object, Some(&bad), Some(&other), 0, at(3));
     let expected = [
         "Normal Programmed on x1",
         "Warning CompileFailed no such function x1",
@@ -69,8 +69,8 @@ fn what_happens_again_is_counted() {
         status("False", "Crashing", "trap"),
     );
     for round in 0..3 {
-        events.note(&object, Some(&good), Some(&bad), at(round * 2));
-        events.note(&object, Some(&bad), Some(&good), at(round * 2 + 1));
+        events.note(&object, Some(&good), Some(&bad), 0, at(round * 2));
+        events.note(&object, Some(&bad), Some(&good), 0, at(round * 2 + 1));
     }
     assert_eq!(
         said(&events),
@@ -88,6 +88,7 @@ fn an_object_that_is_well_from_the_beginning_is_no_event() {
         &object,
         None,
         Some(&status("True", "Accepted", "fine")),
+        0,
         at(0),
     );
     assert_eq!(said(&events), [""; 0]);
@@ -95,6 +96,7 @@ fn an_object_that_is_well_from_the_beginning_is_no_event() {
         &object,
         None,
         Some(&status("False", "NoEffect", "why")),
+        0,
         at(0),
     );
     assert_eq!(said(&events), ["Warning NoEffect why x1"]);
@@ -112,7 +114,7 @@ fn parents_of_routes_speak_each_for_itself() {
         json!({"parents": [parent("one", first), parent("other", second)]})
     };
     let (before, after) = (route("True", "True"), route("True", "False"));
-    events.note(&object, Some(&before), Some(&after), at(0));
+    events.note(&object, Some(&before), Some(&after), 0, at(0));
     assert_eq!(said(&events), ["Warning False other x1"]);
 }
 
@@ -121,9 +123,34 @@ fn old_events_make_room_for_new_ones() {
     let (events, object) = (Events::default(), object());
     for number in 0..=MOST {
         let bad = status("False", "Broken", &number.to_string());
-        events.note(&object, None, Some(&bad), at(0));
+        events.note(&object, None, Some(&bad), 0, at(0));
     }
     let said = said(&events);
     assert_eq!(said.len(), MOST);
     assert_eq!(said[0], "Warning Broken 1 x1");
+}
+
+/// A plugin that stops again while its status says that it has stopped is told of each time.
+#[test]
+fn what_stops_again_is_counted_although_its_status_stays() {
+    let (events, object) = (Events::default(), object());
+    let healthy = |truth: &str, reason: &str, message: &str| {
+        json!({"conditions": [
+            {"type": "Healthy", "status": truth, "reason": reason, "message": message},
+        ]})
+    };
+    let well = healthy("True", "Healthy", "runs");
+    let stopped = healthy("False", "Restarting", "unreachable");
+    events.note(&object, Some(&well), Some(&stopped), 2, at(0));
+    events.note(&object, Some(&stopped), Some(&stopped), 3, at(1));
+    let otherwise = healthy("False", "Restarting", "out of bounds");
+    events.note(&object, Some(&stopped), Some(&otherwise), 1, at(2));
+    assert_eq!(said(&events), ["Warning Restarting out of bounds x6"]);
+    events.note(&object, Some(&otherwise), Some(&otherwise), 0, at(3));
+    events.note(&object, Some(&otherwise), Some(&well), 4, at(4));
+    let expected = [
+        "Warning Restarting out of bounds x6",
+        "Normal Healthy runs x1",
+    ];
+    assert_eq!(said(&events), expected);
 }

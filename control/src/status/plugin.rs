@@ -15,7 +15,7 @@ use super::{AncestorStatus, Condition, Judged, Note, Status, Truth, Words, wordi
 use crate::index::HTTP_ROUTE;
 use crate::object::Object;
 use crate::translate::plugin::{self, Attached, Code, Converted, Module, Spec};
-use crate::translate::reports::Reported;
+use crate::translate::reports::{Reported, Said};
 use crate::translate::resources::WaypointName;
 use crate::translate::target::Resolved;
 use crate::translate::view::View;
@@ -23,7 +23,7 @@ use crate::translate::view::View;
 /// Whether waypoints have the module.
 pub(super) const MODULE_FETCHED: &str = "ModuleFetched";
 /// How what runs is doing.
-pub(super) const HEALTHY: &str = "Healthy";
+pub(crate) const HEALTHY: &str = "Healthy";
 
 /// Attached to something where there is nothing for it to see.
 const NO_EFFECT: State = (Truth::False, "NoEffect");
@@ -387,6 +387,21 @@ impl Course {
             let kind = part.condition();
             if let (Part::Fetched, Some((reason, message))) = (part, &self.unfetchable) {
                 return Condition::new(object, kind, (Truth::False, *reason), message.as_str());
+    /// How often it has stopped between two words of each pod.
+    pub(crate) fn stops(&self, before: &Reported, now: &Reported) -> u64 {
+        let stops = |said: &Said| said.get(&self.resource).map(|report| report.stops);
+        let pods = self.waypoints().into_iter().flat_map(|waypoint| {
+            let old = before.get(waypoint);
+            let pods = now.get(waypoint).into_iter().flatten();
+            pods.filter_map(move |(pod, said)| {
+                // What a pod counted before it was heard first is no news.
+                let old = stops(old?.get(pod)?)?;
+                Some(stops(said)?.saturating_sub(old))
+            })
+        });
+        pods.sum()
+    }
+
             }
             let verdicts = self.verdicts(object, part, waypoints, reported);
             let worst = verdicts

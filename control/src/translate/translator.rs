@@ -49,6 +49,8 @@ pub struct Delta {
     pub statuses: BTreeMap<Key, Status>,
     /// Manifests by Gateway; none for one that nothing is deployed for any more.
     pub manifests: BTreeMap<Key, Vec<Value>>,
+    /// How often plugins have stopped since they were last spoken of.
+    pub stops: BTreeMap<Key, u64>,
     /// Whether [`Translator::findings`] may say something else.
     pub findings: bool,
 }
@@ -230,7 +232,7 @@ impl Translator {
             Some((translator.status(object, output)?, note))
         };
         let before: Vec<_> = keys.iter().map(|key| judge(self, key)).collect();
-        self.reported = reported;
+        let before_all = std::mem::replace(&mut self.reported, reported);
         let mut delta = Delta::default();
         for (key, before) in keys.into_iter().zip(before) {
             let Some((status, note)) = judge(self, &key) else {
@@ -238,7 +240,14 @@ impl Translator {
             };
             let (old, old_note) = before.map_or((None, None), |(old, note)| (Some(old), note));
             delta.findings |= old_note != note;
-            if old.as_ref() != Some(&status) {
+            let course = self
+                .found(&key)
+                .and_then(|(_, output)| output.course.as_ref());
+            let stops = course.map_or(0, |course| course.stops(&before_all, &self.reported));
+            if stops > 0 {
+                delta.stops.insert(key.clone(), stops);
+            }
+            if old.as_ref() != Some(&status) || stops > 0 {
                 delta.statuses.insert(key, status);
             }
         }

@@ -66,6 +66,7 @@ impl Standings {
             } else {
                 standing.trouble.insert(worker, (state, said.to_owned()));
             }
+                standing.report.stops += 1;
             standing.report.healthy = health(plugin, &standing.trouble);
         });
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use mesh::Str;
 use runtime::LocalTasks;
 use telemetry::wasm::PluginMetrics;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use wasm_host::{
     Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, StreamId,
     TcpStream, Trap, Vm,
@@ -59,6 +59,9 @@ struct Care {
     reach: Rc<Reach>,
     standings: Standings,
     worker: usize,
+    tasks: LocalTasks,
+    /// Another version took its place: what becomes of this one is no word on the plugin.
+    is_replaced: Cell<bool>,
 }
 
 /// A running plugin.
@@ -126,6 +129,7 @@ impl Vms {
                 .any(|loaded| Arc::ptr_eq(loaded, &slot.loaded))
         };
         let gone = slots.extract_if(|_, slot| !is_wanted(slot));
+        let gone = gone.inspect(|(_, slot)| slot.care.is_replaced.set(true));
         let gone: Vec<_> = gone.filter_map(|(_, slot)| slot.running).collect();
         drop(slots);
         for running in gone {
@@ -229,6 +233,8 @@ impl Vms {
                 reach: Rc::clone(&self.reach),
                 standings: self.standings.clone(),
                 worker: self.worker,
+                tasks: self.tasks.clone(),
+                is_replaced: Cell::new(false),
             }),
         }
     }
@@ -272,10 +278,30 @@ impl Vms {
 }
 
 impl Care {
-    fn tell(&self, state: HealthState, said: &str) {
+    fn tell(self: &Rc<Self>, state: HealthState, said: &str) {
+        if self.is_replaced.get() {
+            return;
+        }
+        if let HealthState::Restarting { until } = state {
+            self.tell_at(until);
+        }
         let Loaded { name, plugin, .. } = &*self.loaded;
         self.standings
             .worker(name, plugin, self.worker, state, said);
+    }
+
+    /// Says that a plugin can run again, should nobody need it by then.
+    fn tell_at(self: &Rc<Self>, until: std::time::Instant) {
+        let care = Rc::downgrade(self);
+        self.tasks.spawn("plugin health", async move {
+            sleep_until(until.into()).await;
+            if let Some(care) = care.upgrade() {
+                let state = care.health.borrow().state(now());
+                if state == HealthState::Healthy {
+                    care.tell(state, "");
+                }
+            }
+        });
     }
 }
 

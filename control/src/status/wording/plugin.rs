@@ -51,26 +51,48 @@ fn said(verdict: &Verdict<'_>) -> String {
     let Some(pod) = verdict.pod else {
         return format!("no waypoint is connected ({waypoint})");
     };
+    let whose = format!("waypoint {waypoint} (pod {pod})");
     match (verdict.truth, &*verdict.message, verdict.report) {
-        (Truth::Unknown, "", None) => {
-            format!("waypoint {waypoint} (pod {pod}) has not said anything yet")
+        (Truth::Unknown, "", None) => format!("{whose} has not said anything yet"),
+        (Truth::Unknown, "", Some(_)) if verdict.is_current => format!("{whose} does not know yet"),
+        (Truth::Unknown, "", Some(report)) => {
+            format!("{whose} still speaks of generation {}", report.generation)
         }
-        (Truth::Unknown, "", Some(_)) if verdict.is_current => {
-            format!("waypoint {waypoint} (pod {pod}) does not know yet")
-        }
-        (Truth::Unknown, "", Some(report)) => format!(
-            "waypoint {waypoint} (pod {pod}) still speaks of generation {}",
-            report.generation
-        ),
-        (_, message, _) => format!("waypoint {waypoint} (pod {pod}): {message}"),
+        (_, message, _) => match older(verdict) {
+            Some(serving) => format!("{whose}, where generation {serving} still serves: {message}"),
+            None => format!("{whose}: {message}"),
+        },
     }
+}
+
+/// The generation that serves where it is not the one spoken of.
+fn older(verdict: &Verdict<'_>) -> Option<i64> {
+    let report = verdict.report.filter(|_| verdict.is_current)?;
+    let is_older = report.serving != 0 && report.serving < report.generation;
+    is_older.then_some(report.serving)
 }
 
 fn good(part: Part, verdicts: &[Verdict<'_>]) -> String {
     let all = || listed(verdicts.iter().map(|verdict| verdict.waypoint));
     match part {
         Part::Programmed => format!("in force at {}", all()),
-        Part::Healthy => format!("runs at {}", all()),
+        Part::Healthy => {
+            let mut by_generation: BTreeMap<_, Vec<&WaypointName>> = BTreeMap::new();
+            for verdict in verdicts {
+                let waypoints = by_generation.entry(older(verdict)).or_default();
+                waypoints.push(verdict.waypoint);
+            }
+            let one = |(older, waypoints): (&Option<i64>, &Vec<&WaypointName>)| {
+                let waypoints = listed(waypoints.iter().copied());
+                match older {
+                    Some(generation) => {
+                        format!("generation {generation} still runs at {waypoints}")
+                    }
+                    None => format!("runs at {waypoints}"),
+                }
+            };
+            by_generation.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
         Part::Fetched => {
             let mut by_module: BTreeMap<(&str, &str), Vec<&WaypointName>> = BTreeMap::new();
             for verdict in verdicts {

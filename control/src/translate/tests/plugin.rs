@@ -64,6 +64,8 @@ fn good() -> PluginReport {
         healthy: Some(stage(State::Yes, "Healthy", "")),
         url: "oci://r.example/p@sha256:00".to_owned(),
         sha256: "ab".repeat(32),
+        serving: 2,
+        stops: 0,
     }
 }
 
@@ -253,6 +255,55 @@ fn a_word_on_an_older_generation_is_none_on_this_one() {
     let found = find(&status.conditions, "Healthy");
     assert_eq!((found.truth, &*found.reason), (Truth::Unknown, "Pending"));
     assert_eq!(found.message, "waypoint a/w (pod w-1) does not know yet");
+}
+
+/// What still runs is not what was refused, and each is told as what it is.
+#[test]
+fn a_refused_configuration_says_which_generation_still_serves() {
+    let mut translator = world(PLUGIN);
+    let mut bad = good();
+    bad.serving = 1;
+    bad.programmed = Some(stage(State::No, "ConfigurationRejected", "no such field"));
+    let all_of = |report: &PluginReport| {
+        said(&[
+            ("w", "w-1", Some(report.clone())),
+            ("v", "v-1", Some(good())),
+        ])
+    };
+    translator.hear(all_of(&bad));
+    let judged = status(&translator, &plugin());
+    let found = find(&judged.conditions, "Programmed");
+    assert_eq!(
+        (found.truth, &*found.reason),
+        (Truth::False, "ConfigurationRejected")
+    );
+    let whose = "waypoint a/w (pod w-1), where generation 1 still serves:";
+    assert_eq!(found.message, format!("{whose} no such field"));
+    let found = find(&judged.conditions, "Healthy");
+    assert_eq!(found.message, "runs at a/v; generation 1 still runs at a/w");
+    bad.healthy = Some(stage(State::No, "Restarting", "it stopped"));
+    translator.hear(all_of(&bad));
+    let judged = status(&translator, &plugin());
+    let found = find(&judged.conditions, "Healthy");
+    assert_eq!(found.message, format!("{whose} it stopped"));
+}
+
+#[test]
+fn a_plugin_that_stops_again_is_spoken_of_each_time() {
+    let mut translator = world(PLUGIN);
+    let mut bad = good();
+    bad.healthy = Some(stage(State::No, "Restarting", "it stopped"));
+    let mut stopped = |times: u64, pod: &str| {
+        bad.stops = times;
+        let said = said(&[("w", pod, Some(bad.clone())), ("v", "v-1", Some(good()))]);
+        translator.hear(said).stops.get(&plugin()).copied()
+    };
+    // What was counted before anybody listened is no news.
+    assert_eq!(stopped(3, "w-1"), None);
+    assert_eq!(stopped(5, "w-1"), Some(2));
+    assert_eq!(stopped(5, "w-1"), None);
+    assert_eq!(stopped(1, "w-2"), None);
+    assert_eq!(stopped(2, "w-2"), Some(1));
 }
 
 #[test]

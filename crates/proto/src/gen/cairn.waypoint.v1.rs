@@ -687,6 +687,12 @@ pub struct PluginReport {
     /// Hex digest of the module that serves traffic; empty without one.
     #[prost(string, tag = "7")]
     pub sha256: ::prost::alloc::string::String,
+    /// Generation of the object whose version serves traffic; 0 without one.
+    #[prost(int64, tag = "8")]
+    pub serving: i64,
+    /// How often a machine of it has stopped or not started, since the pod knows the plugin.
+    #[prost(uint64, tag = "9")]
+    pub stops: u64,
 }
 /// One part of a report.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

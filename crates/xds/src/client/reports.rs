@@ -44,6 +44,10 @@ pub struct PluginReport {
     pub url: String,
     /// Hex digest of the module that serves traffic; empty without one.
     pub sha256: String,
+    /// Generation of the object whose version serves traffic; 0 without one.
+    pub serving: i64,
+    /// How often a machine of it has stopped or not started, since it is known here.
+    pub stops: u64,
     /// Whether the module is here and is the one asked for.
     pub fetched: Stage,
     /// Whether this version serves traffic.
@@ -216,6 +220,8 @@ fn to_message((name, report): (&String, &PluginReport)) -> Message {
         healthy: Some(report.healthy.to_message()),
         url: cut(&report.url, MESSAGE).to_owned(),
         sha256: report.sha256.clone(),
+        serving: report.serving,
+        stops: report.stops,
     }
 }
 

@@ -41,8 +41,10 @@ impl Told {
 
     /// It serves traffic.
     pub(super) fn runs(&self, load: &Load, sha256: &str) {
+        let generation = load.plugin.origin.generation;
         self.update(load, |report| {
             sha256.clone_into(&mut report.sha256);
+            report.serving = generation;
             report.programmed = Stage::yes("Programmed", "");
         });
     }
@@ -86,6 +88,8 @@ impl Told {
                     // What served traffic still does.
                     sha256: std::mem::take(&mut report.sha256),
                     healthy: std::mem::take(&mut report.healthy),
+                    serving: report.serving,
+                    stops: report.stops,
                     ..PluginReport::default()
                 };
             }

@@ -49,4 +49,5 @@ fn loader_and_workers_speak_of_one_plugin() {
     drop(plugins);
     standings.forget(&name);
     assert!(standings.0.plugins.lock().is_empty());
+    assert_eq!(report.stops, 1, "how often, also when it is well again");
 }
