@@ -197,6 +197,20 @@ fn accepted(
     (state, message, notes)
 }
 
+/// A target, for people.
+pub(super) struct Place<'a> {
+    kind: &'a str,
+    pub(super) namespace: &'a str,
+    pub(super) name: &'a str,
+}
+
+impl Place<'_> {
+    /// Whether it is one Service, and not a waypoint before several.
+    pub(super) fn is_service(&self) -> bool {
+        self.kind == "Service"
+    }
+}
+
 /// A target where a plugin is in force and sees nothing, or nothing on ports that it names.
 struct Misfit {
     /// Its place among the targets.
@@ -219,7 +233,11 @@ fn misfits(view: &View<'_>, object: &Object, spec: &Spec<'_>, targets: &[Resolve
     let is_network = spec.module().is_some_and(Module::is_network);
     let wanted = plugin::ports(spec);
     let misfit = |(index, target): (usize, &Resolved)| {
-        let service = format!("{}/{}", object.key.namespace, target.reference.name);
+        let place = Place {
+            kind: &target.reference.kind,
+            namespace: &object.key.namespace,
+            name: &target.reference.name,
+        };
         let Some(wanted) = &wanted else {
             // Nothing but outbound traffic: routes may run it, targets do not.
             let words = wording::plugin::without_traffic();
@@ -227,15 +245,15 @@ fn misfits(view: &View<'_>, object: &Object, spec: &Spec<'_>, targets: &[Resolve
         };
         let spoken = target.spoken(view, object, wanted)?;
         if spoken.is_nothing() {
-            let words = wording::plugin::no_such_port(&service, wanted);
+            let words = wording::plugin::no_such_port(&place, wanted);
             return Some((index, true, words));
         }
         if is_network {
             // It sees the bytes of whatever is spoken.
             return None;
         }
-        let is_named = !wanted.is_empty() && !spoken.bytes.is_empty();
-        let words = wording::plugin::unread(&service, &spoken.bytes);
+        let is_named = place.is_service() && !wanted.is_empty() && !spoken.bytes.is_empty();
+        let words = wording::plugin::unread(&place, &spoken.bytes);
         (spoken.is_bytes() || is_named).then_some((index, spoken.is_bytes(), words))
     };
     let misfits = targets.iter().enumerate().filter_map(misfit);
@@ -369,6 +387,21 @@ impl Course {
         })
     }
 
+    /// How often it has stopped between two words of each pod.
+    pub(crate) fn stops(&self, before: &Reported, now: &Reported) -> u64 {
+        let stops = |said: &Said| said.get(&self.resource).map(|report| report.stops);
+        let pods = self.waypoints().into_iter().flat_map(|waypoint| {
+            let old = before.get(waypoint);
+            let pods = now.get(waypoint).into_iter().flatten();
+            pods.filter_map(move |(pod, said)| {
+                // What a pod counted before it was heard first is no news.
+                let old = stops(old?.get(pod)?)?;
+                Some(stops(said)?.saturating_sub(old))
+            })
+        });
+        pods.sum()
+    }
+
     fn waypoints(&self) -> BTreeSet<&WaypointName> {
         let ancestors = self.ancestors.iter();
         ancestors.flat_map(|ancestor| &ancestor.waypoints).collect()
@@ -387,21 +420,6 @@ impl Course {
             let kind = part.condition();
             if let (Part::Fetched, Some((reason, message))) = (part, &self.unfetchable) {
                 return Condition::new(object, kind, (Truth::False, *reason), message.as_str());
-    /// How often it has stopped between two words of each pod.
-    pub(crate) fn stops(&self, before: &Reported, now: &Reported) -> u64 {
-        let stops = |said: &Said| said.get(&self.resource).map(|report| report.stops);
-        let pods = self.waypoints().into_iter().flat_map(|waypoint| {
-            let old = before.get(waypoint);
-            let pods = now.get(waypoint).into_iter().flatten();
-            pods.filter_map(move |(pod, said)| {
-                // What a pod counted before it was heard first is no news.
-                let old = stops(old?.get(pod)?)?;
-                Some(stops(said)?.saturating_sub(old))
-            })
-        });
-        pods.sum()
-    }
-
             }
             let verdicts = self.verdicts(object, part, waypoints, reported);
             let worst = verdicts

@@ -85,6 +85,13 @@ impl Spoken {
         spoken
     }
 
+    /// Adds those of another Service.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.bytes.extend(other.bytes);
+        self.requests.extend(other.requests);
+        self.either.extend(other.either);
+    }
+
     /// Whether there is no port at all.
     pub(crate) fn is_nothing(&self) -> bool {
         self.bytes.is_empty() && self.requests.is_empty() && self.either.is_empty()

@@ -4,6 +4,7 @@
 //! none, so it can be named from the root namespace only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use gateway_api::experimental::gatewayclasses::GatewayClass;
 use k8s_openapi::api::core::v1::Service;
@@ -16,8 +17,8 @@ use super::names;
 use super::port::Spoken;
 use super::resources::WaypointName;
 use super::view::View;
-use super::waypoint::Traffic;
-use crate::index::{GATEWAY, GATEWAY_CLASS, SERVICE_ENTRY};
+use super::waypoint::{Traffic, Waypoint};
+use crate::index::{GATEWAY, GATEWAY_CLASS, SERVICE, SERVICE_ENTRY};
 use crate::kinds::selection::TargetReference;
 use crate::object::{Key, Object};
 
@@ -61,25 +62,52 @@ impl Outcome {
 }
 
 impl Resolved {
-    /// What is spoken on the ports in `wanted` (none is all) of the Service that it names; `None` if
-    /// it is of another kind or not in force.
+    /// What is spoken on the ports in `wanted` (none is all) of the Service that it names, or of all
+    /// Services that go through the Gateway that it names; `None` if it is of another kind or not
+    /// in force, and for a Gateway that more comes to, or nothing yet.
     pub(crate) fn spoken(
         &self,
         view: &View<'_>,
         object: &Object,
         wanted: &[u32],
     ) -> Option<Spoken> {
-        if !self.outcome.is_bound() || self.reference.kind != "Service" {
+        if !self.outcome.is_bound() {
             return None;
         }
-        let (_, service) = view.typed::<Service>(&object.key.namespace, &self.reference.name)?;
-        Some(Spoken::of(service, wanted))
+        let (namespace, name) = (&object.key.namespace, &self.reference.name);
+        match self.reference.kind.as_str() {
+            "Service" => {
+                let (_, service) = view.typed::<Service>(namespace, name)?;
+                Some(Spoken::of(service, wanted))
+            }
+            "Gateway" => behind(view, view.waypoint(namespace, name)?, wanted),
+            _ => None,
+        }
     }
 
     /// The waypoints that are told because of it.
     pub(crate) fn waypoints(&self) -> impl Iterator<Item = &WaypointName> {
         self.reached.iter().map(|(name, _)| name)
     }
+}
+
+/// What is spoken on the ports in `wanted` of the Services behind a waypoint.
+fn behind(view: &View<'_>, waypoint: &Waypoint, wanted: &[u32]) -> Option<Spoken> {
+    if !waypoint.is_of_own_services() {
+        return None;
+    }
+    let services = view.in_namespace(&SERVICE, &waypoint.name.namespace);
+    let is_behind = |service: &&Arc<Object>| {
+        let bound = bind(view, service, Traffic::Service).waypoints();
+        bound.iter().any(|bound| bound.name == waypoint.name)
+    };
+    let mut all = None;
+    for service in services.into_iter().filter(is_behind) {
+        let service = service.decoded::<Service>()?;
+        all.get_or_insert_with(Spoken::default)
+            .add(Spoken::of(service, wanted));
+    }
+    all
 }
 
 /// Resolves the targets of a policy or plugin.

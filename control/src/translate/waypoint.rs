@@ -112,6 +112,11 @@ impl Waypoint {
         self.serves == "all" || self.serves == traffic.word()
     }
 
+    /// Whether nothing comes to it but what is addressed to Services of its own namespace.
+    pub(crate) fn is_of_own_services(&self) -> bool {
+        !self.serves(Traffic::Workload) && self.admits == Admits::Same
+    }
+
     /// Whether objects of a namespace may be attached.
     pub(crate) fn admits(&self, namespace: &str, labels: Option<&Labels>) -> bool {
         match &self.admits {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Words, words};
 use crate::object::Key;
 use crate::status::Truth;
-use crate::status::plugin::{Part, Verdict};
+use crate::status::plugin::{Part, Place, Verdict};
 use crate::translate::plugin::Module;
 use crate::translate::plugin::secret::Found;
 use crate::translate::plugin::settings::{Fault, Problem};
@@ -192,12 +192,24 @@ pub(in crate::status) fn routes_without_waypoint(
 }
 
 /// A Service without any of the ports that a plugin asks for.
-pub(in crate::status) fn no_such_port(service: &str, wanted: &[u32]) -> Words {
+pub(in crate::status) fn no_such_port(place: &Place<'_>, wanted: &[u32]) -> Words {
+    let Place {
+        namespace, name, ..
+    } = place;
+    let (who, has) = if place.is_service() {
+        (format!("Service {namespace}/{name}"), "has no")
+    } else {
+        (
+            format!("no Service behind waypoint {namespace}/{name}"),
+            "has",
+        )
+    };
     let what = if wanted.is_empty() {
-        format!("Service {service} has no TCP port")
+        let article = if place.is_service() { "" } else { "a " };
+        format!("{who} {has} {article}TCP port")
     } else {
         let (ports, _) = super::listed_ports(wanted);
-        format!("Service {service} has no {ports}, which match asks for")
+        format!("{who} {has} {ports}, which match asks for")
     };
     words(
         what,
@@ -207,12 +219,19 @@ pub(in crate::status) fn no_such_port(service: &str, wanted: &[u32]) -> Words {
 }
 
 /// A plugin for requests where a waypoint reads none.
-pub(in crate::status) fn unread(service: &str, ports: &[u32]) -> Words {
-    words(
-        super::declared_as_bytes(service, ports),
-        "the plugin sees nothing there",
-        super::DECLARE_HTTP,
-    )
+pub(in crate::status) fn unread(place: &Place<'_>, ports: &[u32]) -> Words {
+    let Place {
+        namespace, name, ..
+    } = place;
+    let what = if place.is_service() {
+        super::declared_as_bytes(&format!("{namespace}/{name}"), ports)
+    } else {
+        format!(
+            "all ports of the Services behind waypoint {namespace}/{name} are declared to be TCP \
+             or TLS and not HTTP"
+        )
+    };
+    words(what, "the plugin sees nothing there", super::DECLARE_HTTP)
 }
 
 /// `verificationKey`.

@@ -506,3 +506,77 @@ fn a_word_of_a_waypoint_is_told_from_none() {
     assert_eq!(ancestors[1]["ancestorRef"]["kind"], "Service");
     assert_eq!(ancestors[1]["conditions"][3]["type"], "Healthy");
 }
+
+/// A plugin that no traffic can come to says so, also where it is attached to a waypoint as a whole.
+#[test]
+fn a_plugin_for_a_waypoint_with_nothing_for_it_to_see_says_so() {
+    let gateway = |name: &str, from: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway,
+              metadata: {{name: {name}, namespace: c}}, spec: {{gatewayClassName: istio-waypoint,
+              listeners: [{{name: mesh, port: 15008, protocol: HBONE,
+               allowedRoutes: {{namespaces: {{from: {from}}}}}}}]}},
+              status: {{addresses: [{{type: IPAddress, value: 10.2.0.7}}]}}}}\n---\n"
+        )
+    };
+    let service = |name: &str, waypoint: &str, port: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service,
+              metadata: {{name: {name}, namespace: c, labels: {{istio.io/use-waypoint: {waypoint}}}}},
+              spec: {{clusterIP: 10.2.0.3, ports: [{port}]}}}}\n---\n"
+        )
+    };
+    let plugin = |at: &str, more: &str| {
+        format!(
+            "{{apiVersion: extensions.istio.io/v1alpha1, kind: WasmPlugin,
+              metadata: {{name: p, namespace: c}}, spec: {{url: 'file:///p.wasm', {more}
+              targetRefs: [{{group: gateway.networking.k8s.io, kind: Gateway, name: {at}}}]}}}}"
+        )
+    };
+    let said = |text: &str| {
+        let translator = world(text);
+        let status = status(&translator, &Key::new(WASM_PLUGIN, "c", "p"));
+        let found = find(&status.conditions, "WaypointAccepted");
+        format!("{} {}", found.reason, found.message)
+    };
+    let bytes = [
+        gateway("t", "Same"),
+        service("db", "t", "{name: tcp, port: 5432}"),
+        service("tls", "t", "{name: tls, port: 443}"),
+    ]
+    .concat();
+    let why = said(&format!("{bytes}{}", plugin("t", "")));
+    let unread = "NoEffect all ports of the Services behind waypoint c/t are declared to be TCP or \
+                  TLS and not HTTP, the plugin sees nothing there";
+    assert!(why.starts_with(unread), "{why}");
+    let why = said(&format!(
+        "{bytes}{}",
+        plugin("t", "match: [{ports: [{number: 80}]}],")
+    ));
+    let no_port = "NoEffect no Service behind waypoint c/t has port 80, which match asks for";
+    assert!(why.starts_with(no_port), "{why}");
+    // It sees the bytes; one Service is enough; others may come from elsewhere, or all of them.
+    let web = service("web", "t", "{name: http, port: 80}");
+    let open = bytes.replace("from: Same", "from: All");
+    for text in [
+        format!("{bytes}{}", plugin("t", "type: NETWORK,")),
+        format!("{bytes}{web}{}", plugin("t", "")),
+        format!(
+            "{bytes}{web}{}",
+            plugin("t", "match: [{ports: [{number: 80}]}],")
+        ),
+        format!("{open}{}", plugin("t", "")),
+        format!("{}{}", gateway("t", "Same"), plugin("t", "")),
+    ] {
+        let why = said(&text);
+        assert!(why.starts_with("Accepted "), "{why}");
+    }
+    let why = said(&format!(
+        "{bytes}{}",
+        plugin("t", "type: NETWORK, match: [{ports: [{number: 81}]}],")
+    ));
+    assert!(
+        why.starts_with("NoEffect no Service behind waypoint c/t has port 81"),
+        "{why}"
+    );
+}
