@@ -85,7 +85,7 @@ impl Cli {
             Command::Get(args) => block_on(get::run(&mesh, args)),
             Command::Filter(filter) => block_on(filter::run(filter)),
             Command::Sample(sample) => {
-                block_on(async { sample.run().await.map(|()| ExitCode::SUCCESS) })
+                block_on(async { sample.run(&mesh).await.map(|()| ExitCode::SUCCESS) })
             }
         };
         outcome.unwrap_or_else(|e| {

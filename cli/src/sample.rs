@@ -14,6 +14,7 @@ pub mod websocket;
 use clap::Subcommand;
 
 use crate::print;
+use crate::state::{MeshName, StateDir};
 
 /// A program of the sample.
 #[derive(Debug, Subcommand)]
@@ -34,7 +35,9 @@ pub enum Sample {
 
 impl Sample {
     /// Runs the program to its end.
-    pub async fn run(self) -> anyhow::Result<()> {
+    ///
+    /// * `mesh` — the mesh that is meant where that makes a difference.
+    pub async fn run(self, mesh: &MeshName) -> anyhow::Result<()> {
         match self {
             Self::Server(args) => server::run(args).await,
             Self::WsClient(args) => websocket::run(args).await,
@@ -42,7 +45,7 @@ impl Sample {
             Self::TcpServer(args) => tcp::serve(args).await,
             Self::TcpClient(args) => tcp::talk(args).await,
             Self::Shop => {
-                print::out(shop::MANIFESTS.trim_end());
+                print::out(shop::manifests(&StateDir::new(mesh)).trim_end());
                 Ok(())
             }
         }

@@ -164,6 +164,7 @@ impl Up<'_> {
                 claim.swept
             ));
         }
+        shop::write_filter(claim.state()).context("write the sample's filter")?;
         let is_sample = manifests.is_empty();
         let manifests = if is_sample {
             vec![shop::write(claim.state()).context("write the sample")?]

@@ -4,8 +4,8 @@ use std::{fs, io, path::PathBuf};
 
 use crate::state::{MeshName, StateDir};
 
-/// The shop's manifests as they are shown; [`write`] fills in where its filter is.
-pub const MANIFESTS: &str = include_str!("../../sample/shop.yaml");
+/// The shop's manifests, with the filter where the default mesh has it.
+const MANIFESTS: &str = include_str!("../../sample/shop.yaml");
 
 /// The filter `add-header`, built by `cargo xtask filters`.
 const ADD_HEADER: &[u8] = include_bytes!("../../../filters/prebuilt/add-header.wasm");
@@ -53,15 +53,26 @@ const TRIES: [(&str, &str); 5] = [
     ),
 ];
 
+/// The shop's manifests, as they can be applied to a mesh.
+pub fn manifests(state: &StateDir) -> String {
+    MANIFESTS.replace(FILTER_PATH, &filter(state).display().to_string())
+}
+
+/// Writes the shop's filter into the mesh's state folder. Every mesh has it, so that the shop's
+/// manifests can be saved, changed and applied to any.
+pub fn write_filter(state: &StateDir) -> io::Result<()> {
+    fs::create_dir_all(state.sample())?;
+    fs::write(filter(state), ADD_HEADER)
+}
+
 /// Writes the shop into the mesh's state folder and returns the folder of its manifests.
 pub fn write(state: &StateDir) -> io::Result<PathBuf> {
     let folder = state.sample();
     fs::create_dir_all(&folder)?;
-    let filter = folder.join("add-header.wasm");
-    fs::write(&filter, ADD_HEADER)?;
-    fs::write(
-        folder.join("shop.yaml"),
-        MANIFESTS.replace(FILTER_PATH, &filter.display().to_string()),
-    )?;
+    fs::write(folder.join("shop.yaml"), manifests(state))?;
     Ok(folder)
+}
+
+fn filter(state: &StateDir) -> PathBuf {
+    state.sample().join("add-header.wasm")
 }

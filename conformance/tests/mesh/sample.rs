@@ -1,6 +1,6 @@
 //! What a newcomer sees first.
 
-use testkit::Mesh;
+use testkit::{Mesh, eventually};
 
 #[test]
 fn the_shop_does_what_it_says() {
@@ -21,4 +21,23 @@ fn the_shop_does_what_it_says() {
     );
     assert!(ask("ratings", &[reviews]).contains("RBAC: access denied"));
     assert!(ask("frontend", &["http://ratings/"]).starts_with("HTTP/1.1 200"));
+}
+
+/// Who saves the shop to change it has it whole, its filter included.
+#[test]
+fn the_shop_that_is_printed_works_where_it_is_applied() {
+    if !testkit::require_root() {
+        return;
+    }
+    let mesh = Mesh::builder().up();
+    let shop = mesh.run(["sample", "shop"]).ok();
+    mesh.apply("shop.yaml", &shop);
+    eventually("the filter marks every answer", || {
+        let ask = ["curl", "-si", "-m", "5", "http://reviews/"];
+        let answer = mesh.exec("frontend", ask).stdout;
+        answer.contains("x-shop: open").then_some(())
+    });
+    eventually("nothing is wrong with it", || {
+        mesh.run(["status"]).stdout.is_empty().then_some(())
+    });
 }
