@@ -48,6 +48,14 @@ impl Folder {
         run(self.command(words))
     }
 
+    /// As [`filter`](Self::filter), with something to read.
+    fn filter_with(&self, words: &[&str], input: &str) -> Run {
+        let file = self.write(".input", input);
+        let mut command = self.command(words);
+        command.stdin(fs::File::open(file).unwrap());
+        run(command)
+    }
+
     fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(cairn());
         command.arg("filter").args(words).current_dir(&self.0);

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use url::{Url, form_urlencoded};
 
 use crate::credentials::Login;
-use crate::dial::Reach;
+use crate::dial::{Reach, authority};
 use crate::error::{Error, Phase, Result};
 use crate::http::{Call, Web, header_value, is_same_origin};
 
@@ -149,7 +149,7 @@ impl Asked<'_> {
             let error = answer.refused("a token").await;
             return Err(error.and(hint));
         }
-        let host = call.url.host_str().unwrap_or_default();
+        let host = authority(&call.url);
         let (bytes, _) = answer.read(LARGEST).await?;
         let token: Option<Token> = serde_json::from_slice(&bytes).ok();
         let token = token.and_then(|token| token.token.or(token.access_token));
@@ -163,7 +163,8 @@ impl Asked<'_> {
     /// The URL of a token server, if the registry may send us there.
     fn realm(&self, web: &Web, text: &str) -> Result<Url> {
         let registry = self.registry.host_str().unwrap_or_default();
-        let bad = |why: String| Error::new(Phase::Authenticate, format!("{registry} {why}"));
+        let asker = authority(self.registry);
+        let bad = |why: String| Error::new(Phase::Authenticate, format!("{asker} {why}"));
         let realm = Url::parse(text)
             .map_err(|_| bad("sends us for a token to what is no URL".to_owned()))?;
         let host = realm.host_str().unwrap_or_default();

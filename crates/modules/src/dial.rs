@@ -105,7 +105,7 @@ impl Dialer {
                 format!(
                     "http:// is not used for {0}, because anybody on the way could change what is \
                      read; use https://, or add {0} to WASM_INSECURE_REGISTRIES",
-                    url.host_str().unwrap_or_default()
+                    authority(url)
                 ),
             )
             .into());
@@ -128,7 +128,7 @@ impl Dialer {
         }
         let why = match silent {
             Some((address, error)) => format!("{address} cannot be reached: {}", brief(&error)),
-            None => format!("{} has no address", url.host_str().unwrap_or_default()),
+            None => format!("{} has no address", authority(url)),
         };
         Err(Failed::Silent(Error::passing(Phase::Connect, why)))
     }
@@ -152,14 +152,13 @@ impl Dialer {
         };
         match TlsConnector::from(config).connect(name, stream).await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(explain(host, &error)),
+            Err(error) => Err(explain(&authority(url), &error)),
         }
     }
 
     /// Addresses of a host, all of which may be called.
     async fn addresses(&self, url: &Url, reach: Reach) -> Result<Vec<SocketAddr>> {
         let port = url.port_or_known_default().unwrap_or_default();
-        let host = url.host_str().unwrap_or_default();
         let found: Vec<IpAddr> = match url.host() {
             Some(Host::Ipv4(ip)) => vec![ip.into()],
             Some(Host::Ipv6(ip)) => vec![ip.into()],
@@ -170,7 +169,7 @@ impl Dialer {
             // All of them, or a second address would be a way around.
             return Err(Error::new(
                 Phase::Resolve,
-                format!("{host} is not called: {bad}"),
+                format!("{} is not called: {bad}", authority(url)),
             ));
         }
         Ok(found
@@ -219,6 +218,15 @@ impl Dialer {
         Some(format!(
             "{address} is in {blocked}, which BLOCKED_CIDRS_IN_WASM_FETCH forbids"
         ))
+    }
+}
+
+/// Host of a URL, with its port if it has one of its own: as credentials and errors name it.
+pub(crate) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
     }
 }
 

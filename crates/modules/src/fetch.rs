@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::cache::{Cache, Entry, Key};
 use crate::credentials::{Credentials, Login};
-use crate::dial::brief;
+use crate::dial::{authority, brief};
 use crate::error::{Error, Phase, Result};
 use crate::http::{Call, Web, header_value};
 use crate::manifest::{Candidate, Manifest};
@@ -483,15 +483,6 @@ fn module_of(entry: &Entry, bytes: Bytes) -> Module {
         bytes,
         manifest: entry.manifests.first().and_then(|text| Digest::parse(text)),
         is_cached: true,
-    }
-}
-
-/// Host of a URL, with its port if it has one, as credentials name it.
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        None => host.to_owned(),
     }
 }
 

@@ -16,9 +16,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::Digest;
-use crate::dial::{Dialer, Failed, Reach, Stream, is_loopback};
+use crate::dial::{Dialer, Failed, Reach, Stream, authority, is_loopback};
 use crate::error::{Error, Phase, Result};
-use crate::settings::Settings;
+use crate::settings::{LoginFrom, Settings};
 
 /// Redirects that are followed.
 const MOST_REDIRECTS: usize = 5;
@@ -29,6 +29,7 @@ const LARGEST_COMPLAINT: u64 = 8 << 10;
 pub(crate) struct Web {
     pub(crate) dialer: Dialer,
     timeout: Duration,
+    login_from: LoginFrom,
 }
 
 /// A request.
@@ -55,6 +56,7 @@ pub(crate) struct Answer {
     body: Incoming,
     deadline: Instant,
     phase: Phase,
+    login_from: LoginFrom,
 }
 
 impl Call {
@@ -77,6 +79,7 @@ impl Web {
         Self {
             dialer: Dialer::new(settings),
             timeout: settings.request_timeout,
+            login_from: settings.login_from,
         }
     }
 
@@ -92,7 +95,7 @@ impl Web {
             }
             // Somebody else's word brings nobody to this machine's own services.
             call.reach.loopback &= is_loopback(&call.url);
-            let where_from = call.url.host_str().unwrap_or_default().to_owned();
+            let where_from = authority(&call.url);
             call.url = next;
             if call.url.scheme() != "https" && !self.dialer.may_be_plain(&call.url) {
                 let why = format!("{where_from} redirects to http://, which is not followed");
@@ -115,7 +118,7 @@ impl Web {
     async fn exchange(&self, call: &Call, deadline: Instant) -> Result<Answer, Failed> {
         let stream = self.dialer.dial(&call.url, call.reach).await?;
         let broken = |error: hyper::Error| {
-            let host = call.url.host_str().unwrap_or_default();
+            let host = authority(&call.url);
             let error = innermost(&error);
             Error::passing(Phase::Connect, format!("{host} does not answer: {error}"))
         };
@@ -133,6 +136,7 @@ impl Web {
             body,
             deadline,
             phase: call.phase,
+            login_from: self.login_from,
         })
     }
 }
@@ -149,7 +153,7 @@ impl Answer {
         loop {
             let frame = tokio::time::timeout_at(self.deadline, self.wire.drive(self.body.frame()));
             let Ok(frame) = frame.await else {
-                let host = self.url.host_str().unwrap_or_default();
+                let host = authority(&self.url);
                 let why = format!(
                     "{host} sends too slowly: {} bytes came within the time of one request",
                     bytes.len()
@@ -181,7 +185,7 @@ impl Answer {
     }
 
     fn too_large(&self, limit: u64) -> Error {
-        let host = self.url.host_str().unwrap_or_default();
+        let host = authority(&self.url);
         let why = format!("{host} sends more than the {limit} bytes that are read");
         Error::new(self.phase, why)
     }
@@ -193,8 +197,8 @@ impl Answer {
 
     /// Turns an answer that is none into an error; `about` is what was asked for.
     pub(crate) async fn refused(self, about: &str) -> Error {
-        let (status, phase) = (self.status, self.phase);
-        let host = self.url.host_str().unwrap_or_default().to_owned();
+        let (status, phase, login_from) = (self.status, self.phase, self.login_from);
+        let host = authority(&self.url);
         let is_json = self
             .header("content-type")
             .is_some_and(|kind| kind.contains("json"));
@@ -203,7 +207,7 @@ impl Answer {
             _ => None,
         };
         let hint = match status.as_u16() {
-            401 | 403 => "; who asks may not read it: check the imagePullSecret, and the name",
+            401 | 403 => login_from.advice(),
             404 => "; check the name, the tag and the URL, and whether it was published",
             429 => "; too much was asked in too short a time",
             _ => "",
@@ -250,14 +254,10 @@ fn request(call: &Call) -> Result<Request<Full<Bytes>>> {
         target.push('?');
         target.push_str(query);
     }
-    let mut host = url.host_str().unwrap_or_default().to_owned();
-    if let Some(port) = url.port() {
-        host = format!("{host}:{port}");
-    }
     let request = Request::builder()
         .method(call.method.clone())
         .uri(target)
-        .header(HOST, host)
+        .header(HOST, authority(url))
         .header(
             USER_AGENT,
             concat!("cairn-modules/", env!("CARGO_PKG_VERSION")),
@@ -281,7 +281,7 @@ fn redirect(answer: &Answer) -> Result<Option<Url>> {
         return Ok(None);
     }
     let bad = |why: &str| {
-        let host = answer.url.host_str().unwrap_or_default();
+        let host = authority(&answer.url);
         Error::new(answer.phase, format!("{host} redirects {why}"))
     };
     let location = answer.headers.get(LOCATION).and_then(|at| at.to_str().ok());
@@ -330,7 +330,7 @@ fn complaint(bytes: &[u8]) -> Option<String> {
 }
 
 fn late(phase: Phase, url: &Url, limit: Duration) -> Error {
-    let host = url.host_str().unwrap_or_default();
+    let host = authority(url);
     let phase = match phase {
         Phase::Upload => phase,
         _ => Phase::Connect,

@@ -37,5 +37,5 @@ pub use error::{Error, Phase};
 pub use fetch::{Fetcher, Module, PullPolicy, Request};
 pub use push::Pushed;
 pub use reference::{BadReference, Image, Reference};
-pub use settings::{BadSetting, Files, Insecure, Roots, Settings};
+pub use settings::{BadSetting, Files, Insecure, LoginFrom, Roots, Settings};
 pub use tally::Counts;

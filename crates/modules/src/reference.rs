@@ -13,6 +13,9 @@ mod tests;
 /// Longest text that is read.
 const LONGEST: usize = 2048;
 const DOCKER_HUB: &str = "docker.io";
+const HAS_PASSWORD: &str = "there is a user or password in it, where everybody reads them; a \
+                            WasmPlugin names a Secret by imagePullSecret, and cairn filter takes \
+                            --username and --password-stdin, or what docker login kept";
 
 /// Where a module is. Shown without what may be secret in it.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -143,26 +146,31 @@ fn shown(text: &str) -> String {
         Some((scheme, rest)) => (Some(scheme), rest),
         None => (None, text),
     };
-    let (host, path) = match rest.split_once('/') {
-        Some((host, path)) => (host, Some(path)),
-        None => (rest, None),
+    // `user:password@host`, and not `name@sha256:…`. A password may have anything in it.
+    let (rest, digest) = match rest.rsplit_once('@') {
+        Some((rest, digest)) if is_like_digest(digest) => (rest, Some(digest)),
+        _ => (rest, None),
     };
-    // `user:password@host`, and not `name@sha256:…`.
-    let host = match host.rsplit_once('@') {
-        Some((user, host)) if scheme.is_some() && user.contains(':') => host,
-        _ => host,
+    let rest = match rest.rsplit_once('@') {
+        Some((user, place)) if scheme.is_some() || user.contains(':') => place,
+        _ => rest,
     };
     let mut shown = scheme.map_or_else(String::new, |scheme| format!("{scheme}://"));
-    shown.push_str(host);
-    if let Some(path) = path {
-        shown.push('/');
-        shown.push_str(path);
+    shown.push_str(rest);
+    if let Some(digest) = digest {
+        shown.push('@');
+        shown.push_str(digest);
     }
     shown
         .chars()
         .filter(|c| !c.is_control())
         .take(200)
         .collect()
+}
+
+/// Whether what stands behind an `@` is meant as a digest.
+fn is_like_digest(text: &str) -> bool {
+    text.starts_with("sha") && !text.contains('/')
 }
 
 fn read(text: &str) -> Result<Reference, String> {
@@ -192,9 +200,7 @@ fn read(text: &str) -> Result<Reference, String> {
 fn web(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("it is no URL: {error}"))?;
     if !url.username().is_empty() || url.password().is_some() {
-        let why = "there is a user or password in it; put them into the imagePullSecret, where \
-                   fewer people read them";
-        return Err(why.into());
+        return Err(HAS_PASSWORD.into());
     }
     match url.host() {
         Some(Host::Domain("")) | None => Err("it names no host".into()),
@@ -203,6 +209,16 @@ fn web(text: &str) -> Result<Url, String> {
 }
 
 fn image(text: &str) -> Result<Image, String> {
+    // A digest has no path behind it.
+    let before_path = text.split('/').next().unwrap_or_default();
+    let is_login = |user: &str, host: &str| user.contains(':') && !is_like_digest(host);
+    if text.split('@').skip(1).any(|rest| rest.contains('/'))
+        || before_path
+            .rsplit_once('@')
+            .is_some_and(|(user, host)| is_login(user, host))
+    {
+        return Err(HAS_PASSWORD.into());
+    }
     let (rest, digest) = match text.split_once('@') {
         Some((rest, digest)) => (rest, Some(image_digest(digest)?)),
         None => (text, None),

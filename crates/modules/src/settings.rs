@@ -24,6 +24,8 @@ pub struct Settings {
     pub files: Files,
     /// Who vouches for servers.
     pub roots: Roots,
+    /// Where the credentials come from that registries are shown.
+    pub login_from: LoginFrom,
     /// Largest module, in bytes.
     pub max_module: u64,
     /// Most that is read from a network for one module, in bytes.
@@ -64,6 +66,30 @@ pub enum Roots {
     File(PathBuf),
 }
 
+/// Where credentials come from, for advice to who has to correct them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum LoginFrom {
+    /// The object that asks names a Secret.
+    PullSecret,
+    /// Who types the command says them, or has said them to `docker login`.
+    CommandLine,
+}
+
+impl LoginFrom {
+    /// What to do when a server lets nobody in.
+    pub(crate) fn advice(self) -> &'static str {
+        match self {
+            Self::PullSecret => {
+                "; who asks may not read it: check the imagePullSecret, and the name"
+            }
+            Self::CommandLine => {
+                "; who asks may not do that: log in with docker login, or give --username and \
+                 --password-stdin, and check the name"
+            }
+        }
+    }
+}
+
 /// Text of a setting that cannot be used.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
@@ -89,6 +115,7 @@ impl Default for Settings {
             ]),
             files: Files::Any,
             roots: Roots::System,
+            login_from: LoginFrom::PullSecret,
             max_module: 16 << 20,
             max_download: 64 << 20,
             request_timeout: Duration::from_secs(15),

@@ -1,7 +1,10 @@
 //! `cairn filter inspect`: what is in a module.
 
+use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
+
+use anyhow::bail;
 
 use super::{Output, registry, shown, what};
 use crate::filter::inspect;
@@ -48,15 +51,37 @@ pub(super) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// Most bytes that are read; Istio's bound of a module.
+const LARGEST: u64 = 256 << 20;
+
 /// Reads a module.
 pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| {
-        let shown = path.display();
+    let shown = path.display();
+    let unread = |error: std::io::Error| {
         let hint = if error.kind() == std::io::ErrorKind::NotFound {
             "; cairn filter build makes it"
         } else {
             ""
         };
         anyhow::anyhow!("{shown} cannot be read: {error}{hint}")
-    })
+    };
+    // Looked at first: opening a pipe would wait for somebody to write to it.
+    let metadata = path.metadata().map_err(unread)?;
+    if !metadata.is_file() {
+        bail!("{shown} is no file; say the file of a module, such as build/filter.wasm");
+    }
+    let mut bytes = vec![];
+    if metadata.len() <= LARGEST {
+        let file = std::fs::File::open(path).map_err(unread)?;
+        // It may grow meanwhile, and what the system makes up has no size beforehand.
+        let mut start = file.take(LARGEST + 1);
+        start.read_to_end(&mut bytes).map_err(unread)?;
+    }
+    if metadata.len().max(bytes.len() as u64) > LARGEST {
+        bail!(
+            "{shown} has more than {}, and no module has",
+            inspect::size(LARGEST)
+        );
+    }
+    Ok(bytes)
 }

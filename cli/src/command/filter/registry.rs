@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use modules::{Credentials, Fetcher, Image, Insecure, Module, Reference, Request, Settings};
+use modules::{
+    Credentials, Fetcher, Image, Insecure, LoginFrom, Module, Reference, Request, Settings,
+};
 
 use super::inspect::read;
 use super::{Output, what};
@@ -156,7 +158,10 @@ fn last_name(reference: &str) -> anyhow::Result<String> {
 
 impl Login {
     fn fetcher(&self) -> anyhow::Result<Fetcher> {
-        let mut settings = Settings::default();
+        let mut settings = Settings {
+            login_from: LoginFrom::CommandLine,
+            ..Settings::default()
+        };
         if self.insecure {
             settings.insecure = Insecure::parse("*");
         }

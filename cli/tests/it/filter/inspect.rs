@@ -71,6 +71,32 @@ fn a_module_is_told_in_full() {
     assert_eq!(json["memory"]["initialBytes"], 2 << 16);
 }
 
+/// Whatever is named, an answer comes at once, and says what is wrong.
+#[test]
+fn what_is_no_file_of_a_module_is_told_at_once() {
+    let folder = Folder::new();
+    let pipe = folder.path("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    std::fs::create_dir(folder.path("empty")).unwrap();
+    let sparse = std::fs::File::create(folder.path("sparse.wasm")).unwrap();
+    sparse.set_len(5 << 30).unwrap();
+    for (name, why) in [
+        ("/dev/zero", "/dev/zero is no file"),
+        ("pipe", "pipe is no file"),
+        ("empty", "empty is no folder of a filter"),
+        ("sparse.wasm", "sparse.wasm has more than 256.0 MiB"),
+        ("none.wasm", "none.wasm cannot be read: No such file"),
+    ] {
+        for command in [
+            &["inspect", name][..],
+            &["push", "oci://127.0.0.1:1/a:b", name],
+        ] {
+            let told = folder.filter(command).ends(1);
+            assert!(told.stderr.contains(why), "{command:?}: {told:?}");
+        }
+    }
+}
+
 #[test]
 fn what_no_proxy_can_load_is_told_with_the_reason() {
     let folder = Folder::new();

@@ -5,7 +5,9 @@ use std::process::{Child, Command, Stdio};
 
 use super::{Folder, guest};
 
-/// A registry without credentials, in plain HTTP; killed with its drop.
+const BCRYPT_OF_CORRECT: &str = "$2b$04$skOttE5vaIERfi2L5fXMy.dl1hpP98W0rxdI/DX5l4PN6TKx.bOoS";
+
+/// A registry in plain HTTP; killed with its drop.
 struct Registry {
     child: Child,
     address: String,
@@ -19,10 +21,25 @@ impl Drop for Registry {
 }
 
 impl Registry {
+    /// One that lets everybody in.
     fn start(folder: &Folder) -> Option<Self> {
+        Self::configured(folder, "")
+    }
+
+    /// One that lets `team` in with the password `correct`, and nobody else.
+    fn closed(folder: &Folder) -> Option<Self> {
+        let passwords = folder.write("htpasswd", format!("team:{BCRYPT_OF_CORRECT}\n"));
+        let auth = format!(
+            "auth:\n  htpasswd: {{realm: filters, path: {}}}\n",
+            passwords.display()
+        );
+        Self::configured(folder, &auth)
+    }
+
+    fn configured(folder: &Folder, more: &str) -> Option<Self> {
         let configuration = format!(
             "version: 0.1\nlog: {{level: info}}\nstorage:\n  filesystem: {{rootdirectory: {}}}\n\
-             http:\n  addr: 127.0.0.1:0\n",
+             http:\n  addr: 127.0.0.1:0\n{more}",
             folder.path("registry").display()
         );
         let file = folder.write("registry.yml", configuration);
@@ -94,6 +111,39 @@ fn what_is_published_is_what_one_gets() {
     let none = format!("oci://{}/filters/none:v1", registry.address);
     let told = folder.filter(&["pull", &none, "--insecure"]).ends(1);
     assert!(told.stderr.contains("filters/none:v1"), "{told:?}");
+}
+
+/// Who types a command has no imagePullSecret, and must not find his password in an error.
+#[test]
+fn a_registry_that_lets_nobody_in_is_told_with_what_to_type() {
+    let folder = Folder::new();
+    let Some(registry) = Registry::closed(&folder) else {
+        return;
+    };
+    folder.write("guest.wasm", guest::signs("one"));
+    let url = format!("oci://{}/filters/guest:v1", registry.address);
+    let wrong = ["--username", "team", "--password-stdin"];
+    for (more, password) in [(&[][..], ""), (&wrong[..], "hunter2\n")] {
+        let command = [&["push", &url, "guest.wasm", "--insecure"], more].concat();
+        let told = folder.filter_with(&command, password).ends(1);
+        let about = format!("{} answers 401", registry.address);
+        for part in [&*about, "docker login", "--password-stdin"] {
+            assert!(told.stderr.contains(part), "{part}: {told:?}");
+        }
+        for part in ["imagePullSecret", "hunter2"] {
+            assert!(!told.stderr.contains(part), "{part}: {told:?}");
+        }
+    }
+    let command = [&["push", &url, "guest.wasm", "--insecure"], &wrong[..]].concat();
+    folder.filter_with(&command, "correct\n").ends(0);
+    let told = folder
+        .filter(&["push", "oci://team:hunter2@127.0.0.1:1/a:b", "guest.wasm"])
+        .ends(1);
+    assert!(
+        told.stderr
+            .contains("oci://127.0.0.1:1/a:b: there is a user or password in it")
+    );
+    assert!(!told.stderr.contains("hunter2"), "{told:?}");
 }
 
 #[test]

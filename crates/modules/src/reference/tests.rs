@@ -78,7 +78,13 @@ fn what_is_no_place_is_refused_with_the_reason() {
         ("oci://ghcr.io/a@sha512:12", "sha512 are not known"),
         ("oci://ghcr.io:0/a", "between 1 and 65535"),
         ("oci://ghcr.io:99999/a", "port"),
-        ("oci://user:pw@ghcr.io/a", "behind @"),
+        ("oci://user:pw@ghcr.io/a", "imagePullSecret"),
+        ("oci://user:pw@ghcr.io:5000/a:v1", "--password-stdin"),
+        ("oci://user:p/pw@ghcr.io/a", "a user or password in it"),
+        ("oci://user:p@pw@ghcr.io/a", "a user or password in it"),
+        ("oci://user:pw@ghcr.io", "a user or password in it"),
+        ("oci://pw@ghcr.io/a", "a user or password in it"),
+        ("user:pw@ghcr.io/a", "a user or password in it"),
         ("ftp://x/y", "ftp:// is not known"),
         ("file://relative.wasm", "absolute"),
         ("https:///y", "host"),
@@ -107,4 +113,20 @@ fn a_password_or_signature_is_never_shown() {
     assert_eq!(text, "https://x.example/y.wasm?…");
     let error = Reference::parse("https://u:hunter2@x/?sig=tell").unwrap_err();
     assert!(!error.to_string().contains("hunter2") && !error.to_string().contains("tell"));
+    let digest = "1".repeat(64);
+    for (text, expected) in [
+        (
+            "oci://u:hunter2@x.example:5000/y:v1",
+            "oci://x.example:5000/y:v1",
+        ),
+        ("oci://u:hun/ter2@x.example/y", "oci://x.example/y"),
+        ("oci://u:hun@ter2@x.example/y", "oci://x.example/y"),
+        ("u:hunter2@x.example/y", "x.example/y"),
+        ("https://u:hun/ter2@x.example/y", "https://x.example/y"),
+        ("oci://x.example/y@sha256:1", "oci://x.example/y@sha256:1"),
+    ] {
+        assert_eq!(shown(text), expected);
+    }
+    let text = format!("oci://u:hunter2@x.example/y@sha256:{digest}");
+    assert_eq!(shown(&text), format!("oci://x.example/y@sha256:{digest}"));
 }
