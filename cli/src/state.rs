@@ -108,6 +108,7 @@ impl StateDir {
             self.control(),
             self.logs(),
             self.pods(),
+            self.waypoints(),
             self.zds(),
         ] {
             fs::DirBuilder::new()
@@ -191,6 +192,11 @@ impl StateDir {
     /// What is mounted into one pod: its token.
     pub fn pod(&self, uid: &str) -> PathBuf {
         self.pods().join(uid)
+    }
+
+    /// What the waypoints of Gateways keep over a restart, a folder for each.
+    pub fn waypoints(&self) -> PathBuf {
+        self.root.join("waypoints")
     }
 
     fn zds(&self) -> PathBuf {

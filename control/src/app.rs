@@ -100,7 +100,7 @@ async fn serve(config: &Config, log: &log::Log) -> Result<()> {
         handle: handle.clone(),
         translator: Translator::new(config.mesh.clone()),
         server: server.clone(),
-        folder: Folder::open(&config.generated)?,
+        folder: Folder::open(&config.generated)?.with_kept(config.mesh.waypoint.state.clone()),
         board,
         events: events.clone(),
         patience: Instant::now() + PATIENCE,

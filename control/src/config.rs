@@ -5,6 +5,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::deploy::Template;
 use crate::translate::Settings;
 
 /// Everything that is set once, at the start.
@@ -61,6 +62,9 @@ pub struct Paths {
     /// The file to write the roots of the mesh to.
     #[arg(long, value_name = "FILE")]
     pub root_cert_file: PathBuf,
+    /// A folder in which the waypoint of each Gateway keeps what outlives its restart: modules.
+    #[arg(long, value_name = "DIR")]
+    pub waypoints: Option<PathBuf>,
     /// A folder with an authority, laid out as Istio's cacerts; without one a root is made.
     #[arg(long, value_name = "DIR")]
     pub authority: Option<PathBuf>,
@@ -78,6 +82,10 @@ impl Config {
             trust_domain: text("TRUST_DOMAIN", usual.trust_domain),
             network: text("NETWORK", usual.network),
             root_namespace: text("POD_NAMESPACE", usual.root_namespace),
+            waypoint: Template {
+                state: paths.waypoints,
+                ..usual.waypoint
+            },
             ..usual
         };
         Self {

@@ -7,10 +7,12 @@
 pub mod files;
 mod name;
 mod render;
+pub(crate) mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 pub(crate) use name::{gateway_label, service_account_name, service_name};
 pub(crate) use render::render;
@@ -26,6 +28,9 @@ pub struct Template {
     pub args: Vec<String>,
     /// Environment beyond what says who and where the pod is.
     pub env: BTreeMap<String, String>,
+    /// A folder of the machine in which each Gateway's waypoint has one of its own, for what it
+    /// keeps over a restart; `None` where pods have no such place.
+    pub state: Option<PathBuf>,
     /// Requested and most CPU.
     pub cpu: (String, String),
     /// Requested and most memory.
@@ -44,6 +49,7 @@ impl Default for Template {
             env: env
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .into(),
+            state: None,
             cpu: ("100m".to_owned(), "2".to_owned()),
             memory: ("128Mi".to_owned(), "1Gi".to_owned()),
         }

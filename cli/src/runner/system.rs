@@ -66,6 +66,7 @@ fn control(state: &StateDir, node: &str, manifests: &[PathBuf]) -> SystemPod {
     flag("--objects", state.objects().display().to_string());
     flag("--generated", state.generated().display().to_string());
     flag("--state", state.control().display().to_string());
+    flag("--waypoints", state.waypoints().display().to_string());
     flag("--socket", state.control_socket().display().to_string());
     flag("--root-cert-file", state.root_cert().display().to_string());
     let template = json!({

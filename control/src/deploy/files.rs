@@ -34,6 +34,7 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
+    kept: Option<PathBuf>,
 }
 
 impl Folder {
@@ -44,7 +45,15 @@ impl Folder {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, Error> {
         let path = path.into();
         fs::create_dir_all(&path).map_err(Error::at("create", &path))?;
-        Ok(Self { path })
+        Ok(Self { path, kept: None })
+    }
+
+    /// With the folder in which waypoints keep what outlives a restart: what a Gateway's has kept
+    /// goes with the Gateway.
+    #[must_use]
+    pub fn with_kept(mut self, kept: Option<PathBuf>) -> Self {
+        self.kept = kept;
+        self
     }
 
     /// Writes the manifests of one Gateway; none removes the file. A file that would not change is
@@ -55,6 +64,9 @@ impl Folder {
     pub fn put(&self, gateway: &Key, manifests: &[Value]) -> Result<(), Error> {
         let path = self.path.join(file_name(gateway));
         if manifests.is_empty() {
+            if let Some(kept) = &self.kept {
+                forget(&kept.join(file_stem(gateway)))?;
+            }
             return match fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     Err(Error::at("remove", &path)(error))
@@ -88,7 +100,8 @@ impl Folder {
             let path = entry.path();
             fs::remove_file(&path).map_err(Error::at("remove", &path))
         });
-        let removed: Vec<_> = removed.collect();
+        let mut removed: Vec<_> = removed.collect();
+        removed.extend(self.kept.as_ref().map(|kept| forget_others(kept, all)));
         let written: Vec<_> = all
             .iter()
             .map(|(key, manifests)| self.put(key, manifests))
@@ -108,9 +121,33 @@ impl Folder {
     }
 }
 
+/// Removes what is kept for Gateways that are gone.
+fn forget_others(kept: &Path, all: &BTreeMap<Key, Vec<Value>>) -> Result<(), Error> {
+    let wanted: BTreeSet<OsString> = all.keys().map(|key| file_stem(key).into()).collect();
+    let entries = fs::read_dir(kept).into_iter().flatten().flatten();
+    let stale = entries.filter(|entry| !wanted.contains(&entry.file_name()));
+    let forgotten: Vec<_> = stale.map(|entry| forget(&entry.path())).collect();
+    forgotten.into_iter().collect()
+}
+
+/// Removes a folder; one that is not there is gone already.
+fn forget(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::at("remove", folder)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Namespace and name of a Gateway are DNS names, so this is a file name, and no other's.
 fn file_name(gateway: &Key) -> String {
-    format!("gateway_{}_{}.json", gateway.namespace, gateway.name)
+    format!("gateway_{}.json", file_stem(gateway))
+}
+
+/// A name for what belongs to one Gateway; see [`file_name`].
+pub(crate) fn file_stem(gateway: &Key) -> String {
+    format!("{}_{}", gateway.namespace, gateway.name)
 }
 
 /// A JSON document is a YAML document.

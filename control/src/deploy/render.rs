@@ -15,6 +15,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
+use super::files::file_stem;
+use super::settings;
 use super::{Template, gateway_label, service_account_name, service_name};
 use crate::object::Object;
 use crate::translate::names;
@@ -356,6 +358,13 @@ impl<'a> Plan<'a> {
                 .iter()
                 .map(|(name, text)| value(name, text)),
         );
+        if let Some(folder) = &self.template.state {
+            // What one Gateway's waypoint has fetched with its secrets is no other's to read.
+            let own = folder.join(file_stem(&self.object.key));
+            env.push(value("STATE_DIR", &own.display().to_string()));
+        }
+        let own = settings::of(&self.annotations).env;
+        env.extend(own.iter().map(|(name, text)| value(name, text)));
         env
     }
 }

@@ -10,7 +10,8 @@ use super::files::Folder;
 use super::name::{gateway_label, service_name};
 use crate::index::GATEWAY;
 use crate::object::Key;
-use crate::translate::tests::translate;
+use crate::translate::tests::{objects, translate};
+use crate::translate::{Settings, Translator};
 
 fn gateway(metadata: &str, spec: &str) -> String {
     format!(
@@ -232,6 +233,85 @@ fn what_is_stale_goes_when_control_comes_back() {
         ]))
         .unwrap();
     assert_eq!(files(&path), ["gateway_a_w.json"]);
+}
+
+#[test]
+fn what_a_waypoint_keeps_goes_with_its_gateway_and_no_other() {
+    let (path, folder) = folder("kept");
+    let kept = path.0.join("waypoints");
+    let folder = folder.with_kept(Some(kept.clone()));
+    let key = |name| Key::new(GATEWAY, "a", name);
+    for name in ["a_one", "a_two", "a_before"] {
+        fs::create_dir_all(kept.join(name).join("modules")).unwrap();
+    }
+    let names = || {
+        let entries = fs::read_dir(&kept).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let manifest = json!({"kind": "Service"});
+    let all = BTreeMap::from([
+        (key("one"), vec![manifest.clone()]),
+        (key("two"), vec![manifest]),
+    ]);
+    folder.restore(&all).unwrap();
+    assert_eq!(names(), ["a_one", "a_two"]);
+    folder.put(&key("one"), &[]).unwrap();
+    assert_eq!(names(), ["a_two"]);
+}
+
+/// The environment of a waypoint's container.
+fn environment(manifests: &BTreeMap<String, Value>) -> BTreeMap<String, String> {
+    let env = &manifests["Deployment"]["spec"]["template"]["spec"]["containers"][0]["env"];
+    let pairs = env.as_array().unwrap().iter().filter_map(|variable| {
+        let text = |field: &str| Some(variable.get(field)?.as_str()?.to_owned());
+        Some((text("name")?, text("value")?))
+    });
+    pairs.collect()
+}
+
+#[test]
+fn a_gateway_sets_what_is_its_to_set_at_its_waypoint() {
+    let config = r#"proxy.istio.io/config: '{"proxyMetadata": {"WASM_MODULE_EXPIRY": "5m", "XDS_ADDRESS": "https://x"}}'"#;
+    let own = deployed(&gateway(&format!("name: w, annotations: {{{config}}}"), ""));
+    let given = format!("infrastructure: {{annotations: {{{config}}}}},");
+    let given = deployed(&gateway("name: w", &given));
+    for manifests in [own, given] {
+        let env = environment(&manifests);
+        assert_eq!(env["WASM_MODULE_EXPIRY"], "5m");
+        assert_eq!(env["XDS_ADDRESS"], "https://istiod.istio-system.svc:15012");
+        assert_eq!(
+            env.get("STATE_DIR"),
+            None,
+            "pods of a cluster have no such place"
+        );
+    }
+}
+
+/// ADR 0010: what was fetched with the secrets of one is not another's to read.
+#[test]
+fn each_gateways_waypoint_has_a_folder_of_its_own() {
+    let mut settings = Settings::default();
+    settings.waypoint.state = Some("/run/cairn/t/waypoints".into());
+    let mut translator = Translator::new(settings);
+    let both = format!(
+        "{}\n---\n{}",
+        gateway("name: w", ""),
+        gateway("name: v", "")
+    );
+    translator.update(&objects(&both));
+    let folders: Vec<String> = translator
+        .manifests()
+        .into_values()
+        .map(|manifests| {
+            let by_kind = manifests.into_iter();
+            let by_kind = by_kind.map(|found| (found["kind"].as_str().unwrap().to_owned(), found));
+            environment(&by_kind.collect())["STATE_DIR"].clone()
+        })
+        .collect();
+    let expected = ["/run/cairn/t/waypoints/a_v", "/run/cairn/t/waypoints/a_w"];
+    assert_eq!(folders, expected);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use gateway_api::experimental::gatewayclasses::GatewayClass;
 use gateway_api::experimental::gateways::{Gateway, GatewayListeners, GatewaySpec};
 
 use super::{Condition, Judged, ListenerStatus, Note, Status, Truth, Words, wording};
+use crate::deploy::settings;
 use crate::object::Object;
 use crate::translate::gateway::{Front, PARAMETERS, Role, Unreachable, parameters, role_of_class};
 use crate::translate::names;
@@ -72,7 +73,11 @@ pub(crate) fn gateway(
         Role::Foreign => None,
         Role::Ingress => Some(not_served(object)),
         Role::Remote => Some(remote(object, front)),
-        Role::Waypoint => Some(waypoint(object, &spec.listeners, parameters(spec), front)),
+        Role::Waypoint => {
+            let (status, mut notes) = waypoint(object, &spec.listeners, parameters(spec), front);
+            notes.extend(settings(object, spec));
+            Some((status, notes))
+        }
     }
 }
 
@@ -161,6 +166,21 @@ fn waypoint(
         ..Status::default()
     };
     (status, notes)
+}
+
+/// What is to be said of the settings that a Gateway gives its waypoint.
+fn settings(object: &Object, spec: &GatewaySpec) -> Vec<Note> {
+    let infrastructure = spec.infrastructure.as_ref();
+    // As `deploy` chooses.
+    let (field, annotations) = match infrastructure.and_then(|given| given.annotations.as_ref()) {
+        Some(annotations) => ("spec.infrastructure.annotations", annotations),
+        None => ("metadata.annotations", &object.annotations),
+    };
+    let field = format!("{field}[{}]", names::PROXY_CONFIG);
+    let faults = settings::of(annotations).faults.into_iter();
+    faults
+        .map(|fault| Note::new(field.clone(), wording::gateway::setting(&fault)))
+        .collect()
 }
 
 /// Judges listeners: the first on HBONE's port is the waypoint's, any other is refused.

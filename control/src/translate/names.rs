@@ -56,6 +56,8 @@ pub(crate) const NAME_OVERRIDE: &str = "gateway.istio.io/name-override";
 pub(crate) const SERVICE_ACCOUNT: &str = "gateway.istio.io/service-account";
 /// Annotation of a Gateway: which controller owns what was generated for it.
 pub(crate) const CONTROLLER_VERSION: &str = "gateway.istio.io/controller-version";
+/// Annotation of a Gateway: settings of its proxy, Istio's `ProxyConfig` in YAML.
+pub(crate) const PROXY_CONFIG: &str = "proxy.istio.io/config";
 /// Annotation of a Gateway: type of the generated Service.
 pub(crate) const SERVICE_TYPE: &str = "networking.istio.io/service-type";
 

@@ -3,6 +3,7 @@
 use gateway_api::experimental::gateways::GatewayListeners;
 
 use super::{Words, words};
+use crate::deploy::settings::{Fault, NAMES};
 use crate::translate::gateway::Unreachable;
 
 /// The GatewayClass of waypoints.
@@ -75,6 +76,33 @@ pub(in crate::status) fn parameters_not_applied() -> Words {
         "the waypoint is deployed without them",
         "",
     )
+}
+
+/// Part of `proxy.istio.io/config`.
+pub(in crate::status) fn setting(fault: &Fault) -> Words {
+    const NONE: &str = "it has no effect";
+    match fault {
+        Fault::Unreadable(why) => words(
+            why.clone(),
+            "the waypoint runs with the usual settings",
+            "write proxyMetadata: {NAME: \"value\"}",
+        ),
+        Fault::Field(field) => words(
+            format!("{field} of ProxyConfig is not read, or not what it should be"),
+            NONE,
+            "write proxyMetadata: {NAME: \"value\"}",
+        ),
+        Fault::Variable(name) => words(
+            format!("{name} is not for a Gateway to set"),
+            NONE,
+            format!("remove it; these are: {}", NAMES.join(", ")),
+        ),
+        Fault::Value(name) => words(
+            format!("the value of {name} is no text"),
+            NONE,
+            "put it in quotes",
+        ),
+    }
 }
 
 /// Several fixed addresses.
