@@ -47,7 +47,7 @@ fn code(mesh: &Mesh, url: &str) -> String {
 }
 
 /// The process of a role, as `status` shows it.
-fn pid(mesh: &Mesh, role: &str) -> Option<i64> {
+pub(crate) fn pid(mesh: &Mesh, role: &str) -> Option<i64> {
     let status = mesh.status();
     let processes = status.get("processes")?.as_array()?;
     let found = processes
@@ -56,7 +56,8 @@ fn pid(mesh: &Mesh, role: &str) -> Option<i64> {
     found?.get("pid")?.as_i64()
 }
 
-fn kill(pid: i64) {
+/// Ends a process at once.
+pub(crate) fn kill(pid: i64) {
     let killed = std::process::Command::new("kill")
         .args(["-KILL", &pid.to_string()])
         .status();

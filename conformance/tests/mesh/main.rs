@@ -17,6 +17,7 @@ mod places;
 mod plugin_status;
 mod plugins;
 mod redirection;
+mod registry;
 mod sample;
 mod surface;
 mod tls;
