@@ -128,13 +128,28 @@ impl Loader {
 
     /// Loads until nobody asks any more.
     pub(crate) async fn run(self, mut asked: mpsc::UnboundedReceiver<Load>, tasks: TaskSet) {
-        while let Some(load) = asked.recv().await {
-            let loader = self.clone();
-            tasks.spawn(
-                "plugin load",
-                async move { Box::pin(loader.load(load)).await },
-            );
+        let mut changes = self.writer.with(|writer| writer.changes());
+        loop {
+            tokio::select! {
+                load = asked.recv() => {
+                    let Some(load) = load else { return };
+                    let loader = self.clone();
+                    tasks.spawn("plugin load", async move {
+                        Box::pin(loader.clone().load(load)).await;
+                        // It may have been compiled for nobody.
+                        loader.forget_unused();
+                    });
+                }
+                // The state lives as long as the writer.
+                Ok(()) = changes.changed() => self.forget_unused(),
+            }
         }
+    }
+
+    /// Lets go of what was compiled for plugins that are gone: code is memory.
+    fn forget_unused(&self) {
+        let urls = self.writer.with(|writer| writer.urls());
+        self.compiler.keep(|url| urls.contains(url));
     }
 
     /// Loads a plugin. A module that is not there is looked for until it is, or nobody wants it.
@@ -260,8 +275,6 @@ impl Loader {
         {
             told.runs(load, &digest);
         }
-        let urls = self.writer.with(|writer| writer.urls());
-        self.compiler.keep(|url| urls.contains(url));
     }
 
     /// * `last` — see [`Writer::loaded`](crate::state::Writer::loaded).
