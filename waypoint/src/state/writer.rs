@@ -45,6 +45,8 @@ pub struct Writer {
 #[derive(Debug)]
 struct Asked {
     ticket: u64,
+    /// Where its module is.
+    url: Str,
     /// Nothing final was heard of it yet.
     is_open: bool,
     /// Why it failed, as far as is known.
@@ -143,11 +145,17 @@ impl Writer {
         )
     }
 
-    /// Where the modules are of all plugins there are.
+    /// Where the modules are of all plugins there are, and of those that are being loaded.
     pub(crate) fn urls(&self) -> BTreeSet<Str> {
         let snapshot = self.state.current();
-        let plugins = snapshot.plugins();
-        plugins.map(|loaded| loaded.plugin.url.clone()).collect()
+        let known = snapshot.plugins().map(|loaded| &loaded.plugin.url);
+        let asked = self.asked.values().map(|asked| &asked.url);
+        known.chain(asked).cloned().collect()
+    }
+
+    /// Wakes after each change of what is known.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.state.changes()
     }
 
     /// Has `standings` hear of plugins that go.
@@ -253,6 +261,7 @@ impl Writer {
                 self.tickets += 1;
                 let asked = Asked {
                     ticket: self.tickets,
+                    url: plugin.url.clone(),
                     is_open: true,
                     failure: None,
                 };

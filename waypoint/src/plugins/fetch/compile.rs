@@ -155,6 +155,12 @@ impl Compiler {
     }
 
     fn slot(&self, url: &Str) -> Slot {
+    /// How many URLs' modules are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.compiled.lock().len()
+    }
+
         let mut slots = self.compiled.lock();
         if !slots.contains_key(url) && slots.len() >= REMEMBERED {
             slots.clear();

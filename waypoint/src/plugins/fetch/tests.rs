@@ -5,11 +5,21 @@ use std::sync::Arc;
 use mesh::plugin::{Plugin, PullPolicy, PullSecret};
 use modules::{Digest, Reference};
 
-use super::Failure;
+use prost::Message as _;
+use runtime::TaskSet;
+use xds::client::{Handler as _, Refusals, Resource, Update};
+
 use super::source::{failure, request};
+use super::{Failure, Loader};
+use crate::fixtures::place;
+use crate::state::{SharedWriter, State, Writer};
 
 fn plugin(url: &str) -> Plugin {
-    let message = proto::cairn::waypoint::Plugin {
+    Plugin::try_from(message(url)).unwrap()
+}
+
+fn message(url: &str) -> proto::cairn::waypoint::Plugin {
+    proto::cairn::waypoint::Plugin {
         origin: Some(proto::cairn::waypoint::Origin {
             kind: "WasmPlugin".to_owned(),
             namespace: "team".to_owned(),
@@ -21,8 +31,7 @@ fn plugin(url: &str) -> Plugin {
         }],
         url: url.to_owned(),
         ..Default::default()
-    };
-    Plugin::try_from(message).unwrap()
+    }
 }
 
 #[test]
@@ -98,4 +107,49 @@ fn who_compiles_gives_way_to_who_serves() {
     });
     assert!(compiling.join().unwrap() >= 10);
     assert_eq!(nice(), before, "no other thread does");
+}
+
+/// Code is memory, and a module that nobody names any more is of use to nobody.
+#[tokio::test]
+async fn what_was_compiled_goes_with_the_last_plugin_that_names_it() {
+    let (writer, loads) = Writer::new(Arc::new(State::new(&place())));
+    let mut idle = writer.idle();
+    let writer = SharedWriter::new(writer);
+    let host = wasm_host::Host::new(wasm_host::HostSettings::default()).unwrap();
+    let loader = Loader::new(host, writer.clone(), Refusals::unheard());
+    let compiler = loader.compiler.clone();
+    let tasks = TaskSet::current();
+    tasks.spawn("plugins", loader.run(loads, tasks.clone()));
+    let module = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../filters/prebuilt/add-header.wasm"
+    );
+    let message = message(&format!("file://{module}")).encode_to_vec();
+    let put = |name: &str| {
+        Update::Put(Resource {
+            name: name.to_owned(),
+            aliases: vec![],
+            version: "1".to_owned(),
+            bytes: message.clone().into(),
+        })
+    };
+    let apply = |updates| {
+        let refused = writer.with(|writer| writer.apply(proto::PLUGIN_TYPE, updates));
+        assert!(refused.is_empty(), "{refused:?}");
+    };
+    let remembered = async |n: usize| {
+        while compiler.remembered() != n {
+            tokio::task::yield_now().await;
+        }
+    };
+    apply(vec![put("team/one"), put("team/two")]);
+    idle.wait_for(|idle| *idle).await.unwrap();
+    assert_eq!(compiler.remembered(), 1);
+    apply(vec![Update::Remove("team/one".to_owned())]);
+    tokio::task::yield_now().await;
+    assert_eq!(compiler.remembered(), 1, "the other still names it");
+    apply(vec![Update::Remove("team/two".to_owned())]);
+    let patience = std::time::Duration::from_secs(20);
+    let gone = tokio::time::timeout(patience, remembered(0)).await;
+    assert!(gone.is_ok(), "it stays");
 }
