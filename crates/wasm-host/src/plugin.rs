@@ -114,15 +114,20 @@ impl Plugin {
         &self.0.module
     }
 
-    /// Makes and configures a VM, and throws it away: a plugin that passes can be given traffic.
+    /// Makes and configures a VM, tells it of a stream on which nothing comes, and throws it away: a
+    /// plugin that passes can be given traffic.
     ///
     /// The guest runs as it will later, so its log lines and metrics during start are real. `host`
     /// need not be the one workers use.
     ///
     /// # Errors
-    /// As [`Plugin::instantiate`].
+    /// As [`Plugin::instantiate`], and [`StartError::NoStream`].
     pub fn validate(&self, host: Rc<dyn PluginHost>) -> Result<(), StartError> {
         let vm = self.instantiate(host)?;
+        vm.try_stream().map_err(|trap| StartError::NoStream {
+            root_id: self.0.config.root_id.clone(),
+            trap,
+        })?;
         vm.stop().map_err(StartError::Trapped)?;
         Ok(())
     }

@@ -25,8 +25,8 @@ use std::time::Duration;
 use wasmtime::Store;
 
 pub(crate) use state::{
-    Ask, Call, CallKind, Done, Effects, Kind, Metric, Metrics, NotDeclared, Phase, ROOT, Received,
-    State, Stream, printable,
+    Ask, Call, CallKind, Done, Effects, Kind, Metric, Metrics, NotDeclared, Output, Phase, ROOT,
+    Received, State, Stream, printable,
 };
 pub use stream::HttpStream;
 pub use tcp::TcpStream;
@@ -37,11 +37,12 @@ use crate::embed::{CalloutEvent, LogSource, PluginHost, StreamHost};
 use crate::error::StartError;
 use crate::plugin::Configured;
 use crate::trap::{Circumstances, Reason, Trap, backtrace};
+use crate::vm::context::Context;
 use crate::vm::exports::Exports;
 
 /// The longest a guest can be inside one call with this budget.
 pub(crate) fn longest_run(budget: Duration) -> Duration {
-    budget * (clock::WALL_FACTOR + 1)
+    clock::wall_limit(budget) + budget
 }
 
 /// A running plugin on one worker. Clones are the same VM, which goes with the last of them and of
@@ -107,7 +108,11 @@ impl Live {
         let ticks = state.clock.begin(entry.budget);
         self.store.set_epoch_deadline(ticks);
         let exports = &self.exports;
-        let result = lend::with(&mut self.store, stream, |store| guest(exports, store));
+        let result = lend::with(&mut self.store, stream, |store| {
+            let result = guest(exports, store);
+            store.data_mut().end_lines();
+            result
+        });
         self.store.data_mut().borrowed = None;
         result
     }
@@ -151,6 +156,12 @@ impl Vm {
     /// Begins an HTTP stream. The guest hears of it at the first callback it exports.
     pub fn new_stream(&self) -> HttpStream {
         HttpStream::new(self.clone())
+    }
+
+    /// Tells the guest of a stream that never was, for whoever wants to know whether it can take one.
+    /// It does not hear of its end: the VM is of no more use.
+    pub(crate) fn try_stream(&self) -> Result<(), Arc<Trap>> {
+        Context::begin(self.clone(), Kind::Http).introduce()
     }
 
     /// Begins a TCP stream. The guest hears of it at the first callback it exports.

@@ -62,13 +62,16 @@ pub enum GrpcMethod<'a> {
 }
 
 /// Why the proxy does not make a call.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CallRefused {
     /// This proxy makes no such calls.
+    #[error("this proxy makes no such calls")]
     Unsupported,
     /// There is no such upstream, or this plugin may not reach it.
+    #[error("the proxy knows no service of that name and port that this plugin may call")]
     UnknownUpstream,
     /// The request is not well formed.
+    #[error("that is no name of a service, or the request lacks what it needs")]
     Malformed,
 }
 

@@ -25,10 +25,13 @@ pub(super) fn http(call: &mut Call<'_>, parts: [Span; 4], timeout: u32, out: u32
         .iter()
         .any(|name| headers.get(name).is_none())
     {
+        let detail = "it needs :method, :path and :authority";
+        state.notice(Notice::CallRefused, detail);
         return Err(Status::BadArgument.into());
     }
     let timeout = clamp(timeout, state);
-    let id = begin(state, CallKind::Http, |state, id, stream| {
+    let to = upstream.as_bytes();
+    let id = begin(state, CallKind::Http, to, |state, id, stream| {
         state.host.http_call(HttpCall {
             id,
             stream,
@@ -69,7 +72,7 @@ pub(super) fn grpc(
         }
         None => (CallKind::GrpcStream, GrpcMethod::Streaming),
     };
-    let id = begin(state, call_kind, |state, id, stream| {
+    let id = begin(state, call_kind, upstream, |state, id, stream| {
         state.host.grpc_call(GrpcCall {
             id,
             stream,
@@ -150,6 +153,7 @@ fn fits(state: &mut State, bytes: &[u8]) -> Result<(), Status> {
 fn begin(
     state: &mut State,
     kind: CallKind,
+    upstream: &[u8],
     hand_over: impl FnOnce(&State, CallId, Option<StreamId>) -> Result<(), CallRefused>,
 ) -> Result<u32, Option<CallRefused>> {
     let (limit, per_stream) = (state.limits().calls, state.limits().calls_per_stream);
@@ -163,7 +167,9 @@ fn begin(
     let stream = stream.map(|(id, _)| id);
     let id = state.calls.next_id(kind);
     if let Err(why) = hand_over(state, CallId(id), stream) {
-        state.notice(Notice::CallRefused, &format!("{why:?}"));
+        let upstream = String::from_utf8_lossy(upstream);
+        let detail = format!("{:?}: {why}", upstream.get(..128).unwrap_or(&upstream));
+        state.notice(Notice::CallRefused, &detail);
         return Err(Some(why));
     }
     state.calls.begin(

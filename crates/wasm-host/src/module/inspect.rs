@@ -27,7 +27,9 @@ const MAX_NAMES: usize = 10_000;
 
 impl Inspection {
     pub(super) fn of(bytes: &[u8]) -> Result<Self, Error> {
-        let not_wasm = |e: wasmparser::BinaryReaderError| Error::NotWasm { why: e.to_string() };
+        let not_wasm = |e: wasmparser::BinaryReaderError| Error::NotWasm {
+            why: format!("{e}; the file is damaged or not whole"),
+        };
         if !bytes.starts_with(b"\0asm") {
             return Err(Error::NotWasm {
                 why: what_instead(bytes).to_owned(),
@@ -74,9 +76,32 @@ impl Inspection {
         known.ok_or_else(|| Error::NoAbiVersion {
             found: self
                 .functions_exported()
-                .find(|name| name.starts_with("proxy_abi_version_"))
+                .find(|name| name.starts_with("proxy_abi_"))
                 .map(str::to_owned),
+            instead: self.instead(),
         })
+    }
+
+    /// What a module without a version seems to be, and what to do.
+    fn instead(&self) -> Option<&'static str> {
+        let imports_of = |from: &str| self.imports.iter().any(|import| import.module == from);
+        let exports = |start: &str| {
+            self.functions_exported()
+                .any(|name| name.starts_with(start))
+        };
+        if imports_of("http_handler") {
+            Some("it is made for http-wasm (Traefik, Dapr); build it with an SDK of proxy-wasm")
+        } else if imports_of("extism:host/env") {
+            Some("it is made for Extism; build it with an SDK of proxy-wasm")
+        } else if imports_of("gojs") || imports_of("go") || imports_of("__wbindgen_placeholder__") {
+            Some("it is made for browsers; build it with an SDK of proxy-wasm (Go: GOOS=wasip1)")
+        } else if exports("proxy_on_") {
+            Some("its SDK is older than that; build it with a current one")
+        } else if exports("_start") || exports("_initialize") {
+            Some("it is a program or library, but no filter; build it with an SDK of proxy-wasm")
+        } else {
+            None
+        }
     }
 
     pub(super) fn require_exports(&self) -> Result<(), Error> {
@@ -134,6 +159,16 @@ fn what_instead(bytes: &[u8]) -> &'static str {
     match bytes {
         [] => "it is empty",
         [0x1f, 0x8b, ..] => "it is compressed with gzip",
+        [b'P', b'K', 3, 4, ..] => "it is a zip archive; take the .wasm file out of it",
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => "it is compressed with zstd",
+        [0xde, 0xc0, 0x17, 0x0b, ..] | [b'B', b'C', 0xc0, 0xde, ..] => {
+            "it is bitcode of LLVM, which has yet to be linked"
+        }
+        [b'M', b'Z', ..] => "it is a program for Windows",
+        [b'{', ..] => "it looks like JSON",
+        _ if bytes.starts_with(b"version https://git-lfs") => {
+            "it is a pointer of Git LFS; get the file itself with git lfs pull"
+        }
         [b'<', ..] => "it looks like a web page",
         [b'(', ..] => "it looks like WebAssembly text; convert it with wat2wasm",
         [0x7f, b'E', b'L', b'F', ..] => "it is a program for this machine, not for WebAssembly",

@@ -50,6 +50,35 @@ fn a_module_without_a_known_version_is_refused() {
 }
 
 #[test]
+fn what_is_made_for_something_else_is_told_so() {
+    for (part, told) in [
+        (
+            r#"(import "http_handler" "log" (func (param i32 i32 i32)))"#,
+            "_0_2_1: it is made for http-wasm (Traefik, Dapr); build it with an SDK of proxy-wasm",
+        ),
+        (
+            r#"(import "gojs" "runtime.wasmExit" (func (param i32)))"#,
+            "_0_2_1: it is made for browsers; build it with an SDK of proxy-wasm (Go: GOOS=wasip1)",
+        ),
+        (
+            r#"(func (export "proxy_on_request_headers") (param i32) (result i32) (i32.const 0))"#,
+            "_0_2_1: its SDK is older than that; build it with a current one",
+        ),
+        (
+            r#"(func (export "proxy_abi_mosn_version_0_2_0"))"#,
+            "_0_2_1 (but proxy_abi_mosn_version_0_2_0)",
+        ),
+        (
+            r#"(func (export "_start"))"#,
+            "_0_2_1: it is a program or library, but no filter; build it with an SDK of proxy-wasm",
+        ),
+    ] {
+        let error = error(&[part, MEMORY, MALLOC]);
+        assert!(error.ends_with(told), "{error}");
+    }
+}
+
+#[test]
 fn missing_exports_are_named_together() {
     assert_eq!(
         error(&[MARKER]),
@@ -74,7 +103,8 @@ fn unknown_imports_are_named_once_each() {
         (import "env" "limit" (global i32))"#;
     assert_eq!(
         error(&[imports, MARKER, MEMORY, MALLOC]),
-        "the module imports what this host does not offer: env.redis_call, host.thing, env.limit"
+        "the module imports what this host does not offer: env.redis_call, host.thing, env.limit; \
+         it uses an extension of another proxy, or a function that its linker did not find"
     );
 }
 
@@ -155,6 +185,9 @@ fn bytes_that_are_no_module_are_told_apart() {
         "not a WebAssembly module: it looks like a web page"
     );
     assert!(told(b"(module)").contains("WebAssembly text"));
+    assert!(told(b"PK\x03\x04").ends_with("a zip archive; take the .wasm file out of it"));
+    assert!(told(b"version https://git-lfs.github.com/spec/v1\n").ends_with("with git lfs pull"));
+    assert!(told(b"\0asm\x01\0\0\0\x07").ends_with("the file is damaged or not whole"));
     assert!(told(b"\x7fELF").contains("a program for this machine"));
     assert!(told(b"\0asm\x0d\0\x01\0").starts_with("a WebAssembly component"));
 }

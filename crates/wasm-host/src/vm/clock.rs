@@ -8,8 +8,18 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
-/// A guest that waits, by the wall clock, this many times its budget is stopped in any case.
-pub(crate) const WALL_FACTOR: u32 = 5;
+/// Where the system tells no processor time, a guest is stopped after this many times its budget by
+/// the wall clock,
+const WALL_FACTOR: u32 = 5;
+
+/// but never sooner than this: a container that used up its quota stands still for most of a tenth
+/// of a second, again and again, and that is not the guest's doing.
+const WALL_LEAST: Duration = Duration::from_secs(1);
+
+/// The longest a guest with this budget is inside one call, by the wall clock.
+pub(crate) fn wall_limit(budget: Duration) -> Duration {
+    WALL_LEAST.max(WALL_FACTOR * budget)
+}
 
 /// Ticks between two looks at the processor time; those before the first look count as used. Ticks
 /// come late on a busy machine, so a look is not put off until the budget should be used up.
@@ -74,7 +84,7 @@ impl Clock {
             };
         };
         let used = processor.saturating_sub(first.processor);
-        if used >= left || wall.saturating_duration_since(first.wall) >= WALL_FACTOR * self.budget {
+        if used >= left || wall.saturating_duration_since(first.wall) >= wall_limit(self.budget) {
             Verdict::Over
         } else {
             Verdict::GoOn(self.ticks(left.saturating_sub(used)))
@@ -119,8 +129,17 @@ mod tests {
     fn time_in_which_the_thread_did_not_run_does_not_count() {
         let (mut clock, now) = (clock(), Instant::now());
         assert_eq!(clock.look_at(MS, now), Verdict::GoOn(2));
-        assert_eq!(clock.look_at(MS, now + 49 * MS), Verdict::GoOn(2));
-        assert_eq!(clock.look_at(MS, now + 50 * MS), Verdict::Over);
+        assert_eq!(clock.look_at(MS, now + 999 * MS), Verdict::GoOn(2));
+        assert_eq!(clock.look_at(MS, now + 1000 * MS), Verdict::Over);
+    }
+
+    #[test]
+    fn a_large_budget_is_not_cut_short_by_the_wall_clock() {
+        let (mut clock, now) = (Clock::new(MS), Instant::now());
+        clock.begin(1000 * MS);
+        clock.look_at(MS, now);
+        assert_eq!(clock.look_at(MS, now + 4999 * MS), Verdict::GoOn(2));
+        assert_eq!(clock.look_at(MS, now + 5000 * MS), Verdict::Over);
     }
 
     #[test]

@@ -97,6 +97,15 @@ impl Context {
         })
     }
 
+    /// Tells the guest of the stream, and nothing more ever.
+    pub(super) fn introduce(mut self) -> Result<(), Arc<Trap>> {
+        self.finished = true;
+        let id = self.id;
+        let entry = self.entry(Callback::ContextCreate, Phase::Running)?;
+        self.vm
+            .enter(entry, None, |exports, store| introduce(exports, store, id))
+    }
+
     /// Looks at what the guest asked for outside the callbacks of this stream.
     pub(super) fn effects<R>(&self, take: impl FnOnce(&mut Effects) -> Option<R>) -> Option<R> {
         let id = self.id;

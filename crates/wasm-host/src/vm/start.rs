@@ -37,14 +37,14 @@ pub(super) fn run(
         lent_for: None,
         budget,
     };
-    step(
-        &mut live,
-        root("proxy_on_context_create", Phase::Running, limits.start),
-        |exports, store| match &exports.context_create {
+    let entry = root("proxy_on_context_create", Phase::Running, limits.start);
+    let created = step(&mut live, entry, |exports, store| {
+        match &exports.context_create {
             Some(call) => call.call(store, (ROOT, 0)),
             None => Ok(()),
-        },
-    )?;
+        }
+    });
+    created.map_err(|error| no_root(error, &plugin.config.root_id))?;
 
     let size = byte_count(&plugin.config.vm_configuration);
     let entry = root("proxy_on_vm_start", Phase::Running, limits.start);
@@ -152,6 +152,21 @@ fn call_start_function(
             None => Ok(()),
         }
     })
+}
+
+/// SDKs that look filters up by root id give up here when they find none.
+fn no_root(error: StartError, root_id: &str) -> StartError {
+    match error {
+        StartError::Trapped(trap)
+            if matches!(trap.reason, Reason::Exit { .. } | Reason::Guest(_)) =>
+        {
+            StartError::NoRoot {
+                root_id: root_id.to_owned(),
+                trap,
+            }
+        }
+        other => other,
+    }
 }
 
 fn is_exit_with_success(error: &wasmtime::Error) -> bool {

@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub(crate) calls: Calls,
     /// Bytes on their way into the guest; kept so that its memory is reused.
     pub(crate) scratch: Vec<u8>,
+    /// What was written to standard output and error since the last line feed.
+    unended: [Vec<u8>; 2],
     log_rate: Rate,
     notices: [u64; Notice::ALL.len()],
 }
@@ -92,6 +94,23 @@ pub(crate) struct Frame {
     pub(crate) header_bytes: usize,
     /// The last line the guest logged as a warning or worse.
     pub(crate) said: Option<String>,
+}
+
+/// Where a guest writes lines by the functions of WASI.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Output {
+    Standard,
+    Error,
+}
+
+impl Output {
+    pub(crate) fn of(descriptor: u32) -> Option<Self> {
+        match descriptor {
+            1 => Some(Self::Standard),
+            2 => Some(Self::Error),
+            _ => None,
+        }
+    }
 }
 
 /// What kind of call it is, where host functions care.
@@ -243,6 +262,7 @@ impl State {
             metrics: Metrics::default(),
             calls: Calls::default(),
             scratch: Vec::new(),
+            unended: [vec![], vec![]],
             log_rate: Rate {
                 tokens: limits.log_lines_per_second,
                 refilled: Instant::now(),
@@ -321,7 +341,9 @@ impl State {
     pub(crate) fn log(&mut self, level: LogLevel, text: &[u8]) {
         let limit = self.limits().log_line;
         let message = printable(text, limit);
-        if level >= LogLevel::Warn {
+        // Go tells its whole stack after the panic; what matters comes first.
+        let has_panicked = self.frame.said.as_deref().is_some_and(is_panic);
+        if level >= LogLevel::Warn && !has_panicked {
             self.frame.said = Some(message.clone());
         }
         if level < self.host.log_level() {
@@ -334,6 +356,48 @@ impl State {
             return;
         }
         self.emit(level, LogSource::Guest, &message);
+    }
+
+    /// Logs what a guest writes to an output, a line at a time: Go and Rust write a line in pieces.
+    pub(crate) fn write(&mut self, output: Output, text: &[u8]) {
+        let most = self.limits().log_line;
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            let line = self.unended_of(output);
+            // What is cut off anyway is not kept.
+            let room = most.saturating_add(1).saturating_sub(line.len());
+            line.extend(piece.iter().take(room).filter(|byte| **byte != b'\n'));
+            if piece.ends_with(b"\n") {
+                self.end_line(output);
+            }
+        }
+    }
+
+    /// Logs what was written without a line feed, when the guest has returned.
+    pub(crate) fn end_lines(&mut self) {
+        for output in [Output::Standard, Output::Error] {
+            self.end_line(output);
+        }
+    }
+
+    fn end_line(&mut self, output: Output) {
+        let line = std::mem::take(self.unended_of(output));
+        if line.is_empty() {
+            return;
+        }
+        // TinyGo panics on the standard output.
+        let level = match output {
+            Output::Standard if !line.starts_with(b"panic: ") => LogLevel::Info,
+            Output::Standard | Output::Error => LogLevel::Error,
+        };
+        self.log(level, &line);
+    }
+
+    fn unended_of(&mut self, output: Output) -> &mut Vec<u8> {
+        let [standard, error] = &mut self.unended;
+        match output {
+            Output::Standard => standard,
+            Output::Error => error,
+        }
     }
 
     fn take_log_token(&mut self) -> bool {
@@ -417,6 +481,11 @@ fn is_power_of_ten(mut n: u64) -> bool {
         n /= 10;
     }
     n == 1
+}
+
+/// Whether a line is the first of what a runtime tells about its end.
+fn is_panic(line: &str) -> bool {
+    line.starts_with("panic: ") || line.starts_with("panicked at ")
 }
 
 /// Turns bytes of a guest into text for one line of a log: valid, bounded, without control

@@ -74,6 +74,29 @@ fn standard_output_and_error_become_log_lines() {
 }
 
 #[test]
+fn a_line_written_in_pieces_is_one_line_and_a_panic_of_tinygo_an_error() {
+    let recorder = run(
+        &["fd_write"],
+        |guest| {
+            let pieces = ["panic: ", "no key", "\n", "\n", "goroutine 1"];
+            let write = |piece: &str| {
+                let span = guest.text(piece);
+                let (address, len) = span.split_once(") (").unwrap();
+                format!(
+                    "(i32.store (i32.const 400) {address})) (i32.store (i32.const 404) ({len}) \
+                     (drop (call $fd_write (i32.const 1) (i32.const 400) (i32.const 1) (i32.const 500)))"
+                )
+            };
+            pieces.map(write).concat()
+        },
+        PluginConfig::default(),
+    );
+    assert_eq!(recorder.lines(), ["panic: no key", "goroutine 1"]);
+    let levels: Vec<LogLevel> = recorder.records.borrow().iter().map(|it| it.0).collect();
+    assert_eq!(levels, [LogLevel::Error, LogLevel::Info]);
+}
+
+#[test]
 fn bad_parts_are_faults_and_written_nowhere() {
     covers!("fd_write");
     let recorder = run(

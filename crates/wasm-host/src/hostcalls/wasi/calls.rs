@@ -6,10 +6,10 @@
 
 use std::time::SystemTime;
 
-use crate::abi::LogLevel;
 use crate::embed::value::nanoseconds_since_epoch;
 use crate::hostcalls::memory::{Call, Span, read_u32, slice};
 use crate::hostcalls::wasi::{Answer, Errno};
+use crate::vm::Output;
 
 /// The most `random_get` gives at once.
 const MOST_RANDOM: u32 = 64 << 10;
@@ -27,11 +27,7 @@ pub(super) fn refuse(_: &mut Call<'_>, errno: Errno) -> Answer {
 
 /// Standard output becomes log lines at INFO, standard error at ERROR; nothing else is open.
 pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, parts: Span, out: u32) -> Answer {
-    let level = match fd {
-        1 => LogLevel::Info,
-        2 => LogLevel::Error,
-        _ => return Err(Errno::BadF),
-    };
+    let output = Output::of(fd).ok_or(Errno::BadF)?;
     let Span(table, n) = parts;
     if n > MOST_PARTS {
         return Err(Errno::Inval);
@@ -52,12 +48,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, parts: Span, out: u32) -> A
         let room = most.saturating_sub(text.len()).min(bytes.len());
         text.extend_from_slice(bytes.get(..room).unwrap_or_default());
     }
-    let text = text.strip_suffix(b"\n").unwrap_or(&text);
-    if !text.is_empty() {
-        for line in text.split(|b| *b == b'\n') {
-            state.log(level, line);
-        }
-    }
+    state.write(output, &text);
     Ok(call.write_u32(out, written)?)
 }
 

@@ -174,6 +174,9 @@ fn refusals_are_told_with_statuses_that_sdks_survive() {
         vm.on_tick().unwrap();
         assert_eq!(recorder.lines().concat(), [http, grpc, grpc].concat());
         assert_eq!(*recorder.notices.borrow(), [Notice::CallRefused; 3]);
+        let remark = recorder.remarks().concat();
+        let named = format!(": \"shop\": {refused}");
+        assert!(remark.contains(&named), "{remark}");
     }
 }
 

@@ -385,6 +385,38 @@ fn a_validated_plugin_leaves_nothing_running() {
     assert_eq!(Rc::strong_count(&recorder), 1);
 }
 
+/// A guest that stops when it is told of the context with this id.
+fn stops_at_context(id: u32) -> Guest {
+    Guest::new().on(
+        "proxy_on_context_create",
+        &format!("(if (i32.eq (local.get 0) (i32.const {id})) (then unreachable))"),
+        0,
+    )
+}
+
+#[test]
+fn a_filter_that_makes_no_context_for_streams_is_refused_before_there_is_one() {
+    let error = refusal(&stops_at_context(2));
+    assert!(
+        matches!(&error, StartError::NoStream { trap, .. } if trap.callback == "proxy_on_context_create"),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("NewHttpContext"),
+        "{error}: does not say what is missing"
+    );
+}
+
+#[test]
+fn a_filter_that_is_registered_under_another_name_is_told_where_to_say_it() {
+    let error = refusal(&stops_at_context(1)).to_string();
+    assert!(
+        error.starts_with("the filter does not begin with root id \"\";")
+            && error.ends_with("`pluginName` in a WasmPlugin"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_stream_keeps_its_vm_until_it_is_finished() {
     covers!("proxy_on_response_headers");
