@@ -33,7 +33,7 @@ use crate::endpoint::Loads;
 use crate::http::upstream::Upstreams;
 use crate::listener;
 use crate::plugins::fetch::{self, Loader};
-use crate::plugins::{NodeFacts, Reach, Standings, Vms};
+use crate::plugins::{Allowance, NodeFacts, Reach, Standings, Vms};
 use crate::state::{SharedWriter, State, Writer};
 use crate::worker::{Reporting, Worker};
 
@@ -371,6 +371,7 @@ pub(crate) fn worker(
         draw: Rc::clone(&draw),
         node: NodeFacts::of(&config.place),
     };
+    let held = Allowance::new(parts.plugins.held_bodies(), config.held_bodies);
     let vms = Vms::new(tasks.clone(), reach, parts.plugins, parts.standings, index);
     vms.follow(Arc::clone(&parts.state));
     Worker {
@@ -383,6 +384,7 @@ pub(crate) fn worker(
         upstreams,
         connector,
         vms,
+        held,
         normalization: config.path_normalization,
         reporting: parts.reporting,
         connections: runtime::LocalTasks::default(),

@@ -44,7 +44,12 @@ pub struct Config {
     pub listen: Listen,
     /// How modules of plugins are got.
     pub modules: Modules,
+    /// Most bytes of bodies and connections that plugins hold back, all together.
+    pub held_bodies: usize,
 }
+
+/// What plugins may hold back unless somebody says otherwise.
+pub const HELD_BODIES: usize = 64 << 20;
 
 /// How modules of plugins are got.
 #[derive(Clone, Debug)]
@@ -140,6 +145,7 @@ impl Config {
             }),
             listen: Listen::default(),
             modules: Modules::load(&mut read),
+            held_bodies: read.number("WASM_MAX_HELD_BYTES").unwrap_or(HELD_BODIES),
             xds,
         };
         if read.problems.is_empty() {

@@ -3,7 +3,8 @@
 //! `fetch` gets modules and compiles them, on the control thread; `vms` keeps a running instance
 //! of each on every worker, with its `surroundings`; `standing` is what the control
 //! plane hears of them; `attach` runs them on the heads of a request
-//! and its answer, in order, and `filtered` on their bodies, `network` on
+//! and its answer, in order, and `filtered` on their bodies (`held`
+//! counts what they hold back of those), `network` on
 //! the bytes of a connection; `exchange` is what they share meanwhile,
 //! `bridge`, `away` and `properties` are what they see of it; `callout` and `grpc` carry out their calls to
 //! other services. What happens when a plugin cannot run is its own `failStrategy`, whatever the
@@ -17,6 +18,7 @@ mod exchange;
 pub(crate) mod fetch;
 mod filtered;
 mod grpc;
+mod held;
 pub(crate) mod network;
 mod node;
 mod properties;
@@ -27,6 +29,7 @@ mod vms;
 pub(crate) use attach::{Chain, Flow, concluded, length, one, request, response};
 pub(crate) use callout::Reach;
 pub(crate) use filtered::Filtered;
+pub(crate) use held::Allowance;
 pub(crate) use node::NodeFacts;
 pub(crate) use standing::Standings;
 pub(crate) use vms::Vms;

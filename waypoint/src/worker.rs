@@ -15,7 +15,7 @@ use crate::connect::Connector;
 use crate::draw::Draw;
 use crate::endpoint::Loads;
 use crate::http::upstream::Upstreams;
-use crate::plugins::Vms;
+use crate::plugins::{Allowance, Vms};
 use crate::state::State;
 
 #[cfg(test)]
@@ -45,6 +45,8 @@ pub(crate) struct Worker {
     pub(crate) upstreams: Rc<Upstreams>,
     /// Plugins of this worker.
     pub(crate) vms: Rc<Vms>,
+    /// What plugins may hold back.
+    pub(crate) held: Allowance,
     /// How paths are normalised.
     pub(crate) normalization: Normalization,
     /// What is counted and logged.

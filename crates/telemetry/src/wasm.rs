@@ -84,6 +84,7 @@ struct Families {
     without: Family<WithoutLabels, Counter>,
     memory: Family<PluginLabels, Gauge>,
     vms: Family<PluginLabels, Gauge>,
+    held: Gauge,
     budget: Family<BudgetLabels, Counter>,
     callouts: Family<CalloutLabels, Counter>,
     custom: Custom,
@@ -100,6 +101,7 @@ impl Default for Families {
             memory: Family::default(),
             vms: Family::default(),
             budget: Family::default(),
+            held: Gauge::default(),
             callouts: Family::default(),
             custom: Custom::default(),
         }
@@ -149,6 +151,11 @@ impl PluginMetrics {
             families.budget.clone(),
         );
         ours.register(
+        ours.register(
+            "held_bytes",
+            "Bytes of bodies and connections that plugins hold back",
+            families.held.clone(),
+        );
             "callouts",
             "Calls of a plugin to other services, by outcome",
             families.callouts.clone(),
@@ -164,6 +171,11 @@ impl PluginMetrics {
         let label = Label::copied(plugin);
         let labels = PluginLabels {
             plugin: label.clone(),
+    /// Where what plugins hold back is counted, in bytes.
+    pub fn held_bodies(&self) -> Gauge {
+        self.0.held.clone()
+    }
+
         };
         Plugin(Arc::new(OfPlugin {
             restarts: self.0.restarts.get_or_create_owned(&labels),

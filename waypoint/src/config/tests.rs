@@ -143,11 +143,16 @@ fn where_modules_come_from_is_set_with_istios_names() {
     let minutes = Duration::from_mins;
     assert_eq!(times, (Duration::from_secs(3), 2, minutes(5), minutes(1)));
 
-    let usual = load(&[]).unwrap().modules;
+    let usual = load(&[]).unwrap();
+    assert_eq!(usual.held_bodies, 64 << 20);
+    let less = load(&[("WASM_MAX_HELD_BYTES", "4096")]).unwrap();
+    assert_eq!(less.held_bodies, 4096);
+    let usual = usual.modules;
     assert_eq!((usual.settings.cache, usual.compiled), (None, None));
     let bad = [
         ("BLOCKED_CIDRS_IN_WASM_FETCH", "ten"),
         ("WASM_REGISTRY_AUTH_HOSTS", "auth"),
+        ("WASM_MAX_HELD_BYTES", "0"),
     ];
     let told = load(&bad).unwrap_err().to_string();
     assert!(
@@ -156,6 +161,10 @@ fn where_modules_come_from_is_set_with_istios_names() {
     );
     assert!(
         told.contains("WASM_REGISTRY_AUTH_HOSTS: `auth` is not"),
+        "{told}"
+    );
+    assert!(
+        told.contains("WASM_MAX_HELD_BYTES: `0` is no positive"),
         "{told}"
     );
 }

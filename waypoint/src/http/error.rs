@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     NoEndpoint,
     /// No rule matches, or the service is gone.
     NoRoute,
+    /// Plugins hold back as much of bodies as they may, all together.
+    Overload,
     /// A plugin cannot run, and must.
     Plugin,
     /// A plugin closed the stream.
@@ -92,6 +94,9 @@ impl fmt::Display for Error {
             Kind::InvalidBackend => "the route's backend cannot be used",
             Kind::NoEndpoint => "no endpoint can be used",
             Kind::NoRoute => "no route matches",
+            Kind::Overload => {
+                "plugins hold back as much of bodies as they may (WASM_MAX_HELD_BYTES)"
+            }
             Kind::Plugin => "a plugin cannot run",
             Kind::PluginReset => "a plugin closed the stream",
             Kind::Protocol => "the endpoint broke the protocol",

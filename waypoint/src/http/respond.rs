@@ -59,6 +59,7 @@ fn codes(kind: &Kind) -> (StatusCode, u16, Flag) {
         Kind::InvalidBackend => (StatusCode::INTERNAL_SERVER_ERROR, 14, Flag::None),
         Kind::NoEndpoint => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::NoHealthyUpstream),
         Kind::NoRoute => (StatusCode::NOT_FOUND, 12, Flag::NoRoute),
+        Kind::Overload => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::Overload),
         Kind::Plugin | Kind::PluginReset => (StatusCode::SERVICE_UNAVAILABLE, 14, Flag::None),
         Kind::Protocol => (StatusCode::BAD_GATEWAY, 14, Flag::UpstreamProtocolError),
         Kind::Reset => (
@@ -92,6 +93,7 @@ fn words(kind: &Kind) -> (&'static str, String) {
         Kind::InvalidBackend => ("", "invalid_backend"),
         Kind::NoEndpoint => ("no healthy upstream", "no_healthy_upstream"),
         Kind::NoRoute => ("", "route_not_found"),
+        Kind::Overload => ("envoy overloaded", "overload"),
         Kind::Plugin => ("", "wasm_fail_stream"),
         Kind::PluginReset => ("", "wasm_close_stream"),
         Kind::Protocol => (

@@ -16,6 +16,7 @@ use wasm_host::{Body, Buffer as _, Outcome, Pause};
 
 use super::bridge::{Chunk, Lent};
 use super::exchange::{Exchange, Verdict, reset};
+use super::held::Share;
 use crate::http::body::Cut;
 use crate::http::error::{Error, Kind};
 
@@ -30,6 +31,8 @@ pub(crate) struct Filtered<B> {
     limit: usize,
     /// What the plugin has not let go.
     held: Chunk,
+    /// What of that is counted.
+    share: Share,
     /// Some of it has not been shown to the plugin.
     is_news: bool,
     paused: Option<Pause>,
@@ -76,6 +79,7 @@ where
             side,
             limit,
             held: Chunk::default(),
+            share: exchange.tunnel.worker.held.share(),
             is_news: false,
             paused: None,
             trailers: None,
@@ -109,6 +113,7 @@ where
     pub(super) fn poll_gather(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         while !self.progress.ended {
             ready!(self.poll_read(cx))?;
+            self.keep()?;
         }
         Poll::Pending
     }
@@ -235,7 +240,7 @@ where
                     self.held.clear();
                 }
                 self.paused = Some(how);
-                return Ok(());
+                return self.keep();
             }
             Some(Ok(Outcome::LocalResponse(reply))) => Verdict::Reply(reply),
             Some(Ok(Outcome::Reset | Outcome::Trapped(_))) => Verdict::Failed(reset()),
@@ -245,10 +250,21 @@ where
         Err(Cut::Plugin)
     }
 
+    /// Counts what the plugin holds back.
+    fn keep(&mut self) -> Result<(), Cut> {
+        let running = self.exchange.running(self.seat);
+        let kept = self.share.hold(self.held.len(), running.as_deref());
+        kept.map_err(|error| {
+            self.exchange.conclude(Verdict::Failed(error));
+            Cut::Plugin
+        })
+    }
+
     /// Hands on what the plugin held; all of it, if it has seen the end.
     fn release(&mut self) {
         if !self.held.is_empty() && !self.is_news {
             self.ready.data = Some(self.held.take());
+            self.share.release();
         }
         if self.progress.told {
             self.ready.trailers = self.trailers.take();

@@ -19,6 +19,7 @@ use wasm_host::{
 
 use super::bridge::Chunk;
 use super::exchange::{Waiting, failed};
+use super::held::{Allowance, Share};
 use super::properties::{self, Own};
 use super::surroundings::{Addressee, Heard};
 use super::vms::Running;
@@ -58,14 +59,34 @@ struct Seat {
 }
 
 /// One direction at one plugin.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Lane {
     held: Chunk,
+    /// What of that is counted.
+    share: Share,
     /// The plugin wants to see more, or to think, before it lets this go.
     waits: bool,
     resumed: bool,
     /// No more comes.
     ended: bool,
+}
+
+impl Lane {
+    fn new(allowance: &Allowance) -> Self {
+        Self {
+            held: Chunk::default(),
+            share: allowance.share(),
+            waits: false,
+            resumed: false,
+            ended: false,
+        }
+    }
+
+    /// What was held, to be handed on.
+    fn take(&mut self) -> Bytes {
+        self.share.release();
+        self.held.take()
+    }
 }
 
 impl Seat {
@@ -123,8 +144,8 @@ impl Connection {
             running,
             stream: Some(stream),
             is_listed: false,
-            down: Lane::default(),
-            up: Lane::default(),
+            down: Lane::new(&self.tunnel.worker.held),
+            up: Lane::new(&self.tunnel.worker.held),
         });
         Ok(())
     }
@@ -272,12 +293,15 @@ impl Connection {
             let Some(place) = inside.seats.get_mut(seat) else {
                 continue;
             };
+            let running = Rc::clone(&place.running);
             let lane = place.lane(side);
             lane.waits = matches!(outcome, Some(TcpOutcome::Wait));
             if lane.waits {
+                let bytes = lane.held.len();
+                lane.share.hold(bytes, Some(&running))?;
                 return Ok(Passed::default());
             }
-            passed.data = lane.held.take();
+            passed.data = lane.take();
             if is_over {
                 passed.ended = true;
             }
@@ -301,7 +325,7 @@ impl Connection {
                     continue;
                 }
                 lane.waits = false;
-                (lane.held.take(), lane.ended)
+                (lane.take(), lane.ended)
             };
             return self.pass(side, position + 1, let_go.0, let_go.1).map(Some);
         }

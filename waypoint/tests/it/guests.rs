@@ -16,17 +16,17 @@ use crate::mesh::{
 };
 
 /// A folder that goes with the test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = std::env::temp_dir().join(format!("waypoint-it-{}", uuid::Uuid::new_v4()));
         std::fs::create_dir(&dir).unwrap();
         Self(dir)
     }
 
     /// A plugin that runs a guest: `code` beside memory, an allocator and the imports.
-    fn plugin(&self, name: &str, code: &str) -> wire::Plugin {
+    pub(crate) fn plugin(&self, name: &str, code: &str) -> wire::Plugin {
         let path = self.0.join(format!("{name}.wasm"));
         std::fs::write(&path, wat::parse_str(module(code)).unwrap()).unwrap();
         wire::Plugin {

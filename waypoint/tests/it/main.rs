@@ -16,6 +16,7 @@ mod mesh;
 mod balancing;
 mod configuration;
 mod guests;
+mod holding;
 mod lifecycle;
 mod modules;
 mod opaque;

@@ -73,11 +73,20 @@ impl Mesh {
 
     /// As [`start`](Self::start), with what must be there before the waypoint is ready.
     pub(crate) async fn with(prepare: impl FnOnce(&Control)) -> Self {
+        Self::configured(prepare, |_| {}).await
+    }
+
+    /// As [`with`](Self::with), with other settings.
+    pub(crate) async fn configured(
+        prepare: impl FnOnce(&Control),
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
         let authority = Authority::new();
         let control = Control::start(&authority).await;
         put_service(&control, &service("cart"));
         prepare(&control);
-        let config = config(&control, &authority);
+        let mut config = config(&control, &authority);
+        configure(&mut config);
         let waypoint = app::build_with(&config, Logs::none(), authority.clone()).unwrap();
         waypoint.ready().await;
         Self {
@@ -223,6 +232,7 @@ fn config(control: &Control, authority: &Authority) -> Config {
             readiness: any,
         },
         modules: Modules::default(),
+        held_bodies: waypoint::config::HELD_BODIES,
     }
 }
 

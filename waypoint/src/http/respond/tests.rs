@@ -20,6 +20,7 @@ fn statuses_and_flags_are_those_of_the_reference() {
         (Kind::InvalidBackend, 500, 14, Flag::None),
         (Kind::NoEndpoint, 503, 14, Flag::NoHealthyUpstream),
         (Kind::NoRoute, 404, 12, Flag::NoRoute),
+        (Kind::Overload, 503, 14, Flag::Overload),
         (Kind::Plugin, 503, 14, Flag::None),
         (Kind::Protocol, 502, 14, Flag::UpstreamProtocolError),
         (Kind::Reset, 503, 14, Flag::UpstreamTermination),
