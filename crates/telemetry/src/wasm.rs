@@ -83,8 +83,8 @@ struct Families {
     restarts: Family<PluginLabels, Counter>,
     without: Family<WithoutLabels, Counter>,
     memory: Family<PluginLabels, Gauge>,
-    vms: Family<PluginLabels, Gauge>,
     held: Gauge,
+    vms: Family<PluginLabels, Gauge>,
     budget: Family<BudgetLabels, Counter>,
     callouts: Family<CalloutLabels, Counter>,
     custom: Custom,
@@ -99,9 +99,9 @@ impl Default for Families {
             restarts: Family::default(),
             without: Family::default(),
             memory: Family::default(),
+            held: Gauge::default(),
             vms: Family::default(),
             budget: Family::default(),
-            held: Gauge::default(),
             callouts: Family::default(),
             custom: Custom::default(),
         }
@@ -144,6 +144,11 @@ impl PluginMetrics {
             "Linear memory of the VMs of a plugin",
             families.memory.clone(),
         );
+        ours.register(
+            "held_bytes",
+            "Bytes of bodies and connections that plugins hold back",
+            families.held.clone(),
+        );
         ours.register("vms", "Running VMs of a plugin", families.vms.clone());
         ours.register(
             "budget_hits",
@@ -151,17 +156,17 @@ impl PluginMetrics {
             families.budget.clone(),
         );
         ours.register(
-        ours.register(
-            "held_bytes",
-            "Bytes of bodies and connections that plugins hold back",
-            families.held.clone(),
-        );
             "callouts",
             "Calls of a plugin to other services, by outcome",
             families.callouts.clone(),
         );
         root.register_collector(Box::new(families.custom.clone()));
         metrics
+    }
+
+    /// Where what plugins hold back is counted, in bytes.
+    pub fn held_bodies(&self) -> Gauge {
+        self.0.held.clone()
     }
 
     /// The metrics of one VM of a plugin; what it holds is given back when the last clone goes.
@@ -171,11 +176,6 @@ impl PluginMetrics {
         let label = Label::copied(plugin);
         let labels = PluginLabels {
             plugin: label.clone(),
-    /// Where what plugins hold back is counted, in bytes.
-    pub fn held_bodies(&self) -> Gauge {
-        self.0.held.clone()
-    }
-
         };
         Plugin(Arc::new(OfPlugin {
             restarts: self.0.restarts.get_or_create_owned(&labels),

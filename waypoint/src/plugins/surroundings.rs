@@ -167,6 +167,11 @@ impl Surroundings {
         })
     }
 
+    /// Counts that something beyond a limit was not done for it.
+    pub(super) fn refused(&self, limit: &'static str) {
+        self.metrics.budget(limit);
+    }
+
     pub(super) fn acts_by_itself(&self) -> bool {
         self.period.get().is_some() || self.has_queue.get()
     }
@@ -174,11 +179,6 @@ impl Surroundings {
     pub(super) fn has_called(&self) -> bool {
         self.has_called.take()
     }
-    /// Counts that something beyond a limit was not done for it.
-    pub(super) fn refused(&self, limit: &'static str) {
-        self.metrics.budget(limit);
-    }
-
 
     pub(super) fn list(&self, stream: StreamId, addressee: Addressee) {
         self.listed.borrow_mut().insert(stream, addressee);
