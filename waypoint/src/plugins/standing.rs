@@ -64,9 +64,9 @@ impl Standings {
             if state == HealthState::Healthy {
                 standing.trouble.remove(&worker);
             } else {
+                standing.report.stops += 1;
                 standing.trouble.insert(worker, (state, said.to_owned()));
             }
-                standing.report.stops += 1;
             standing.report.healthy = health(plugin, &standing.trouble);
         });
     }

@@ -154,13 +154,13 @@ impl Compiler {
         self.compiled.lock().retain(|url, _| is_used(url));
     }
 
-    fn slot(&self, url: &Str) -> Slot {
     /// How many URLs' modules are remembered.
     #[cfg(test)]
     pub(super) fn remembered(&self) -> usize {
         self.compiled.lock().len()
     }
 
+    fn slot(&self, url: &Str) -> Slot {
         let mut slots = self.compiled.lock();
         if !slots.contains_key(url) && slots.len() >= REMEMBERED {
             slots.clear();
