@@ -1,7 +1,8 @@
 //! Users' code on the path of requests.
 //!
 //! `fetch` gets modules and compiles them, on the control thread; `vms` keeps a running instance
-//! of each on every worker, with its `surroundings`; `standing` is what the control
+//! of each on every worker, with its `surroundings`; `turns` keeps a busy one from filling the
+//! worker; `standing` is what the control
 //! plane hears of them; `attach` runs them on the heads of a request
 //! and its answer, in order, and `filtered` on their bodies (`held`
 //! counts what they hold back of those), `network` on
@@ -24,6 +25,7 @@ mod node;
 mod properties;
 mod standing;
 mod surroundings;
+mod turns;
 mod vms;
 
 pub(crate) use attach::{Chain, Flow, concluded, length, one, request, response};
@@ -32,4 +34,5 @@ pub(crate) use filtered::Filtered;
 pub(crate) use held::Allowance;
 pub(crate) use node::NodeFacts;
 pub(crate) use standing::Standings;
+pub(crate) use turns::Visit;
 pub(crate) use vms::Vms;

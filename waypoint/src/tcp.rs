@@ -182,6 +182,7 @@ async fn join<Io>(
         stream: mut to,
         _in_flight,
     } = upstream;
+    let _visit = tunnel.worker.vms.visit();
     let handles = tunnel
         .worker
         .reporting

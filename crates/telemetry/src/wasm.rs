@@ -82,6 +82,7 @@ struct Families {
     traps: Family<TrapLabels, Counter>,
     restarts: Family<PluginLabels, Counter>,
     without: Family<WithoutLabels, Counter>,
+    waits: Family<PluginLabels, Histogram, Constructor>,
     memory: Family<PluginLabels, Gauge>,
     held: Gauge,
     vms: Family<PluginLabels, Gauge>,
@@ -98,6 +99,7 @@ impl Default for Families {
             traps: Family::default(),
             restarts: Family::default(),
             without: Family::default(),
+            waits: Family::new_with_constructor(Constructor),
             memory: Family::default(),
             held: Gauge::default(),
             vms: Family::default(),
@@ -140,6 +142,11 @@ impl PluginMetrics {
             families.without.clone(),
         );
         ours.register(
+            "wait_duration_microseconds",
+            "Time a request waited for a plugin, while others had their turn at the worker",
+            families.waits.clone(),
+        );
+        ours.register(
             "memory_bytes",
             "Linear memory of the VMs of a plugin",
             families.memory.clone(),
@@ -179,6 +186,7 @@ impl PluginMetrics {
         };
         Plugin(Arc::new(OfPlugin {
             restarts: self.0.restarts.get_or_create_owned(&labels),
+            waits: self.0.waits.get_or_create_owned(&labels),
             memory: self.0.memory.get_or_create_owned(&labels),
             vms: self.0.vms.get_or_create_owned(&labels),
             families: Arc::clone(&self.0),
@@ -198,6 +206,7 @@ struct OfPlugin {
     families: Arc<Families>,
     plugin: Label,
     restarts: Counter,
+    waits: Histogram,
     memory: Gauge,
     vms: Gauge,
     /// What this VM adds to the gauges.
@@ -240,6 +249,11 @@ impl Plugin {
     /// Counts a VM that was started again.
     pub fn restarted(&self) {
         self.0.restarts.inc();
+    }
+
+    /// Notes how long a request waited for its turn at the plugin.
+    pub fn waited(&self, time: Duration) {
+        self.0.waits.observe(time.as_secs_f64() * 1e6);
     }
 
     /// Counts a stream that the plugin did not run on: `failed` or `passed`.

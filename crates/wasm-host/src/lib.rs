@@ -22,6 +22,7 @@ mod pairs;
 mod plugin;
 #[cfg(test)]
 mod reference;
+mod share;
 mod shared;
 #[cfg(test)]
 mod testing;
@@ -45,6 +46,7 @@ pub use limits::Limits;
 pub use module::Module;
 pub use outcome::{LocalResponse, Outcome, Pending, TcpOutcome, TcpPending};
 pub use plugin::{Plugin, PluginConfig};
+pub use share::Share;
 pub use trace::Trace;
 pub use trap::{Reason, Trap};
 pub use vm::{HttpStream, TcpStream, Vm};

@@ -20,7 +20,7 @@ pub struct Limits {
     pub start: Duration,
     /// Processor time of `proxy_on_configure`. Beyond: trap.
     pub configure: Duration,
-    /// Processor time of a callback of a stream. Beyond: trap.
+    /// Processor time of a callback of a stream; of those at its end, all together. Beyond: trap.
     pub callback: Duration,
     /// Processor time of a timer, queue or callout callback outside streams. Beyond: trap.
     pub tick: Duration,
@@ -72,7 +72,7 @@ impl Default for Limits {
             start: Duration::from_secs(1),
             configure: Duration::from_secs(1),
             callback: Duration::from_millis(10),
-            tick: Duration::from_millis(50),
+            tick: Duration::from_millis(10),
             host_calls: 10_000,
             log_lines: 64,
             log_line: 4 << 10,

@@ -30,7 +30,7 @@ use super::head::{Head, is_grpc};
 use super::respond::Row;
 use super::sanitize::{X_FORWARDED_FOR, X_REQUEST_ID};
 use crate::endpoint::Endpoint;
-use crate::plugins::Chain;
+use crate::plugins::{Chain, Visit};
 
 /// What is known of a request.
 #[derive(Debug)]
@@ -56,6 +56,7 @@ pub(crate) struct Report {
     service: Option<Arc<Service>>,
     route: String,
     told: bool,
+    _visit: Visit,
 }
 
 /// What has become of a request.
@@ -125,6 +126,7 @@ impl Report {
             service: tunnel.destination.service().cloned(),
             route: String::new(),
             told: false,
+            _visit: tunnel.worker.vms.visit(),
         }
     }
 

@@ -197,6 +197,10 @@ async fn run(
     head: &mut Head,
     body: &mut Inbound,
 ) -> Result<Flow, Error> {
+    if let Err(why) = cx.tunnel.worker.vms.turn(loaded).await {
+        cx.tunnel.worker.vms.without(loaded);
+        return failed(loaded, &why).map(|()| Flow::Continue);
+    }
     let seating = Seating {
         tunnel: &cx.tunnel,
         report: &cx.report,
@@ -332,6 +336,7 @@ async fn answer(
 ) -> Result<(), Error> {
     let is_upgrade = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     for seat in (0..exchange.seats()).rev() {
+        exchange.turn(seat).await;
         let ends = response.body().is_end_stream();
         let (mut status, headers) = (response.status(), response.headers_mut());
         let lent = Lent {

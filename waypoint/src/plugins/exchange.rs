@@ -24,6 +24,7 @@ use super::away::Away;
 use super::bridge::{Bridge, Lent, RequestMap, Writing};
 use super::properties::{Known, Own};
 use super::surroundings::{Addressee, Heard};
+use super::turns::Usage;
 use super::vms::Running;
 use crate::http::context::Tunnel;
 use crate::http::error::{Error, Kind};
@@ -207,6 +208,21 @@ impl Exchange {
         inside.seats.get(seat).map(|seat| Rc::clone(&seat.running))
     }
 
+    /// Waits until a plugin can be called, which is this moment.
+    pub(super) async fn turn(&self, seat: usize) {
+        if let Some(usage) = self.busy(seat) {
+            usage.turn().await;
+        }
+    }
+
+    /// What a plugin uses of the worker, if it has to wait for its turn.
+    pub(super) fn busy(&self, seat: usize) -> Option<Rc<Usage>> {
+        let inside = self.inside.borrow();
+        let seat = inside.seats.get(seat).filter(|seat| seat.stream.is_some());
+        let usage = seat.map(|seat| seat.running.usage());
+        usage.filter(|usage| !usage.is_free()).cloned()
+    }
+
     /// Whether a plugin is still asked.
     pub(super) fn is_asked(&self, seat: usize) -> bool {
         let inside = self.inside.borrow();
@@ -364,34 +380,54 @@ impl Exchange {
         change(&mut self.inside.borrow_mut().seen)
     }
 
-    /// Tells every guest that the exchange is over.
-    pub(super) fn finish(&self) {
+    /// Tells every guest that the exchange is over: at once, or when it is its turn.
+    pub(super) fn finish(self: &Rc<Self>) {
+        let mut later = SmallVec::<[usize; 1]>::new();
         for seat in 0..self.seats() {
-            let mut inside = self.inside.borrow_mut();
-            let Inside { seats, seen, .. } = &mut *inside;
-            let Some(place) = seats.get_mut(seat) else {
-                continue;
-            };
-            let Some(stream) = place.stream.take() else {
-                continue;
-            };
-            if std::mem::take(&mut place.is_listed) {
-                place.running.unlist(stream.id());
+            if self.busy(seat).is_some() {
+                later.push(seat);
+            } else {
+                self.finish_seat(seat);
             }
-            let mut bridge = Bridge::new(&self.tunnel, seen, Lent::default(), false);
-            // A trap has been logged, and there is nothing left that it could spoil.
-            let finished = stream.finish(&mut bridge);
-            let running = Rc::clone(&place.running);
-            let work = place.work.take().zip(self.trace);
-            let traced = work.map(|work| (place.loaded.plugin.name(), work));
-            drop(inside);
-            if let Some((plugin, (work, trace))) = traced {
-                self.tell(trace, &plugin, &work);
+        }
+        if later.is_empty() {
+            return;
+        }
+        let exchange = Rc::clone(self);
+        let ending = async move {
+            for seat in later {
+                exchange.turn(seat).await;
+                exchange.finish_seat(seat);
             }
-            match finished {
-                Ok(()) => running.came_through(),
-                Err(trap) => running.died(&trap),
-            }
+        };
+        self.tunnel.worker.tasks.spawn("plugin farewell", ending);
+    }
+
+    fn finish_seat(&self, seat: usize) {
+        let mut inside = self.inside.borrow_mut();
+        let Inside { seats, seen, .. } = &mut *inside;
+        let Some(place) = seats.get_mut(seat) else {
+            return;
+        };
+        let Some(stream) = place.stream.take() else {
+            return;
+        };
+        if std::mem::take(&mut place.is_listed) {
+            place.running.unlist(stream.id());
+        }
+        let mut bridge = Bridge::new(&self.tunnel, seen, Lent::default(), false);
+        // A trap has been logged, and there is nothing left that it could spoil.
+        let finished = stream.finish(&mut bridge);
+        let running = Rc::clone(&place.running);
+        let work = place.work.take().zip(self.trace);
+        let traced = work.map(|work| (place.loaded.plugin.name(), work));
+        drop(inside);
+        if let Some((plugin, (work, trace))) = traced {
+            self.tell(trace, &plugin, &work);
+        }
+        match finished {
+            Ok(()) => running.came_through(),
+            Err(trap) => running.died(&trap),
         }
     }
 }

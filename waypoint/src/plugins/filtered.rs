@@ -17,6 +17,7 @@ use wasm_host::{Body, Buffer as _, Outcome, Pause};
 use super::bridge::{Chunk, Lent};
 use super::exchange::{Exchange, Verdict, reset};
 use super::held::Share;
+use super::turns::{Place, Rank};
 use crate::http::body::Cut;
 use crate::http::error::{Error, Kind};
 
@@ -42,6 +43,8 @@ pub(crate) struct Filtered<B> {
     ready: Ready,
     /// Bytes the head promised and that have not been handed on; `None`: it promised nothing.
     promised: Option<u64>,
+    /// Among those who wait for the plugin.
+    place: Option<Place>,
 }
 
 /// How far the body has come.
@@ -86,6 +89,7 @@ where
             progress: Progress::default(),
             ready: Ready::default(),
             promised: None,
+            place: None,
         }
     }
 
@@ -147,11 +151,25 @@ where
                 _ => {}
             }
             if self.is_news || (self.progress.ended && !self.progress.told) {
+                ready!(self.poll_turn(cx));
                 self.ask()?;
                 continue;
             }
             ready!(self.poll_read(cx))?;
         }
+    }
+
+    /// Waits until the plugin can be called, which is this moment.
+    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.place.is_none() {
+            let usage = self.exchange.busy(self.seat);
+            self.place = usage.map(|usage| Place::new(&usage, Rank::Begun));
+        }
+        if let Some(place) = &self.place {
+            ready!(place.poll(cx));
+            self.place = None;
+        }
+        Poll::Ready(())
     }
 
     /// Reads the next piece.

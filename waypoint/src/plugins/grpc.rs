@@ -28,9 +28,6 @@ const UNAVAILABLE: u32 = 14;
 /// Messages a guest may have sent that the endpoint has not taken.
 pub(super) const QUEUE: usize = 64;
 
-/// Who hears of a call.
-pub(super) type Tell<'a> = &'a dyn Fn(CalloutEvent);
-
 /// A call, ready to be made.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -109,12 +106,14 @@ impl Call {
     }
 
     /// Messages both ways until one side ends.
+    ///
+    /// * `tell` — hears of each in turn; the next one is read when it has.
     pub(super) async fn stream(
         self,
         reach: &Reach,
         target: &Target,
         messages: mpsc::Receiver<Bytes>,
-        tell: Tell<'_>,
+        tell: &impl AsyncFn(CalloutEvent),
     ) {
         let body = RequestBody::new(Inbound::Queue(messages), false);
         let sent = reach.send(target, &self.head, body, Some(true)).await;
@@ -127,7 +126,7 @@ impl Call {
                 }
                 match Messages::of(answer) {
                     Ok(messages) => {
-                        tell(CalloutEvent::GrpcInitialMetadata(metadata));
+                        tell(CalloutEvent::GrpcInitialMetadata(metadata)).await;
                         messages.each(tell).await
                     }
                     Err(closed) => closed,
@@ -135,7 +134,7 @@ impl Call {
             }
             Err(closed) => closed,
         };
-        tell(closed);
+        tell(closed).await;
     }
 }
 
@@ -231,16 +230,16 @@ impl Messages {
     }
 
     /// Tells of each message, and returns how the call ended.
-    async fn each(mut self, tell: Tell<'_>) -> CalloutEvent {
+    async fn each(mut self, tell: &impl AsyncFn(CalloutEvent)) -> CalloutEvent {
         loop {
             match self.next().await {
-                Ok(Some(message)) => tell(CalloutEvent::GrpcMessage(message.into())),
+                Ok(Some(message)) => tell(CalloutEvent::GrpcMessage(message.into())).await,
                 Ok(None) => break,
                 Err(closed) => return closed,
             }
         }
         if let Some(trailers) = &self.trailers {
-            tell(CalloutEvent::GrpcTrailingMetadata(list(trailers)));
+            tell(CalloutEvent::GrpcTrailingMetadata(list(trailers))).await;
         }
         self.end().await
     }

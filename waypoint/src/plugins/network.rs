@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -22,6 +22,7 @@ use super::exchange::{Waiting, failed};
 use super::held::{Allowance, Share};
 use super::properties::{self, Own};
 use super::surroundings::{Addressee, Heard};
+use super::turns::{Place, Rank, Usage};
 use super::vms::Running;
 use crate::http::context::Tunnel;
 use crate::http::error::Error;
@@ -43,6 +44,9 @@ struct Connection {
 struct Inside {
     seats: SmallVec<[Seat; 1]>,
     own: Own,
+    /// Among those who wait for a plugin: with bytes of the client, with bytes of the server.
+    down: Option<Place>,
+    up: Option<Place>,
     /// A plugin ended the connection, or failed and must not.
     is_over: bool,
 }
@@ -89,6 +93,15 @@ impl Lane {
     }
 }
 
+impl Inside {
+    fn place(&mut self, side: Side) -> &mut Option<Place> {
+        match side {
+            Side::Downstream => &mut self.down,
+            Side::Upstream => &mut self.up,
+        }
+    }
+}
+
 impl Seat {
     fn lane(&mut self, side: Side) -> &mut Lane {
         match side {
@@ -96,6 +109,14 @@ impl Seat {
             Side::Upstream => &mut self.up,
         }
     }
+}
+
+/// What a plugin is told at the end of a connection; each is one call.
+#[derive(Clone, Copy, Debug)]
+enum Farewell {
+    Downstream(Peer),
+    Upstream(Peer),
+    End,
 }
 
 /// A callback at the end of one side.
@@ -123,7 +144,14 @@ pub(crate) async fn watch<Io>(
         waiting: Waiting::default(),
     });
     for loaded in rules.watching() {
-        connection.sit(loaded)?;
+        let vms = &tunnel.worker.vms;
+        match vms.turn(loaded).await {
+            Ok(()) => connection.sit(loaded)?,
+            Err(why) => {
+                vms.without(loaded);
+                failed(loaded, &why)?;
+            }
+        }
     }
     connection.begin().await?;
     Ok(Watched::new(io, connection))
@@ -154,6 +182,9 @@ impl Connection {
     async fn begin(self: &Rc<Self>) -> Result<(), Error> {
         let seats = self.inside.borrow().seats.len();
         for seat in 0..seats {
+            if let Some(usage) = self.busy(seat) {
+                usage.turn().await;
+            }
             let outcome = self.call(seat, None, TcpStream::on_new_connection)?;
             match outcome {
                 Some(TcpOutcome::Wait) => self.until_wanted(seat).await?,
@@ -181,6 +212,32 @@ impl Connection {
             Poll::Pending
         })
         .await
+    }
+
+    /// What a plugin uses of the worker, if it has to wait for its turn.
+    fn busy(&self, seat: usize) -> Option<Rc<Usage>> {
+        let inside = self.inside.borrow();
+        let seat = inside.seats.get(seat).filter(|seat| seat.stream.is_some());
+        let usage = seat.map(|seat| seat.running.usage());
+        usage.filter(|usage| !usage.is_free()).cloned()
+    }
+
+    /// Waits until bytes of one side can pass the plugins, which is this moment.
+    fn poll_turn(&self, side: Side, cx: &Context<'_>) -> Poll<()> {
+        let busy = || (0..self.inside.borrow().seats.len()).find_map(|seat| self.busy(seat));
+        let waiting = self.inside.borrow_mut().place(side).take();
+        let place = match waiting {
+            Some(place) => place,
+            None => match busy() {
+                Some(usage) => Place::new(&usage, Rank::Begun),
+                None => return Poll::Ready(()),
+            },
+        };
+        let turn = place.poll(cx);
+        if turn.is_pending() {
+            self.inside.borrow_mut().place(side).replace(place);
+        }
+        turn
     }
 
     /// Calls a guest with the bytes of one side; `None` if it is not asked any more.
@@ -369,39 +426,74 @@ impl Connection {
         })
     }
 
-    /// Tells the plugins that the connection is over.
+    /// Tells the plugins that the connection is over: at once, or when it is their turn.
     fn finish(self: &Rc<Self>, client: Peer, server: Peer) {
         let seats = self.inside.borrow().seats.len();
-        for seat in 0..seats {
-            let told = |close: Close, by| {
-                // A trap has been logged, and there is nothing left that it could spoil.
-                let _ = self.call(seat, None, |stream, view| match close(stream, view, by) {
-                    Ok(()) => TcpOutcome::Continue,
-                    Err(trap) => TcpOutcome::Trapped(trap),
-                });
-            };
-            told(TcpStream::on_downstream_close, client);
-            told(TcpStream::on_upstream_close, server);
-            let mut inside = self.inside.borrow_mut();
-            let Inside { seats, own, .. } = &mut *inside;
-            let Some(place) = seats.get_mut(seat) else {
-                continue;
-            };
-            let Some(stream) = place.stream.take() else {
-                continue;
-            };
-            if std::mem::take(&mut place.is_listed) {
-                place.running.unlist(stream.id());
+        let words = [
+            Farewell::Downstream(client),
+            Farewell::Upstream(server),
+            Farewell::End,
+        ];
+        let all = (0..seats).flat_map(|seat| words.map(|word| (seat, word)));
+        let mut later = SmallVec::<[_; 3]>::new();
+        for (seat, word) in all {
+            if later.is_empty() && self.busy(seat).is_none() {
+                self.say(seat, word);
+            } else {
+                later.push((seat, word));
             }
-            let mut view = View {
-                tunnel: &self.tunnel,
-                data: None,
-                own,
-            };
-            match stream.finish(&mut view) {
-                Ok(()) => place.running.came_through(),
-                Err(trap) => place.running.died(&trap),
+        }
+        if later.is_empty() {
+            return;
+        }
+        let connection = Rc::clone(self);
+        let ending = async move {
+            for (seat, word) in later {
+                if let Some(usage) = connection.busy(seat) {
+                    usage.turn().await;
+                }
+                connection.say(seat, word);
             }
+        };
+        self.tunnel.worker.tasks.spawn("plugin farewell", ending);
+    }
+
+    /// Enters a guest for the end of its connection. A trap has been logged, and there is nothing
+    /// left that it could spoil.
+    fn say(self: &Rc<Self>, seat: usize, word: Farewell) {
+        let closed = |close: Close, by| {
+            let _ = self.call(seat, None, |stream, view| match close(stream, view, by) {
+                Ok(()) => TcpOutcome::Continue,
+                Err(trap) => TcpOutcome::Trapped(trap),
+            });
+        };
+        match word {
+            Farewell::Downstream(by) => closed(TcpStream::on_downstream_close, by),
+            Farewell::Upstream(by) => closed(TcpStream::on_upstream_close, by),
+            Farewell::End => self.part(seat),
+        }
+    }
+
+    fn part(&self, seat: usize) {
+        let mut inside = self.inside.borrow_mut();
+        let Inside { seats, own, .. } = &mut *inside;
+        let Some(place) = seats.get_mut(seat) else {
+            return;
+        };
+        let Some(stream) = place.stream.take() else {
+            return;
+        };
+        if std::mem::take(&mut place.is_listed) {
+            place.running.unlist(stream.id());
+        }
+        let mut view = View {
+            tunnel: &self.tunnel,
+            data: None,
+            own,
+        };
+        match stream.finish(&mut view) {
+            Ok(()) => place.running.came_through(),
+            Err(trap) => place.running.died(&trap),
         }
     }
 }

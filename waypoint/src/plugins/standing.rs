@@ -3,7 +3,7 @@
 //! The loader says what became of the module, each worker how its VM is doing; what goes out is one
 //! report, in which the worst worker counts. See [`Reports`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use mesh::Str;
@@ -31,6 +31,8 @@ struct Standing {
     report: PluginReport,
     /// By worker; a worker without trouble is not in it.
     trouble: BTreeMap<usize, (HealthState, String)>,
+    /// Workers on which requests wait long for it.
+    crowded: BTreeSet<usize>,
 }
 
 impl Standings {
@@ -67,8 +69,23 @@ impl Standings {
                 standing.report.stops += 1;
                 standing.trouble.insert(worker, (state, said.to_owned()));
             }
-            standing.report.healthy = health(plugin, &standing.trouble);
+            standing.report.healthy = health(plugin, standing);
         });
+    }
+
+    /// A worker's word on whether requests wait long for a plugin.
+    pub(crate) fn crowded(&self, name: &Str, plugin: &Plugin, worker: usize, crowded: bool) {
+        let mut plugins = self.0.plugins.lock();
+        // What ends after the plugin was forgotten does not bring it back.
+        if let Some(standing) = plugins.get_mut(name) {
+            if crowded {
+                standing.crowded.insert(worker);
+            } else {
+                standing.crowded.remove(&worker);
+            }
+            standing.report.healthy = health(plugin, standing);
+            self.0.reports.set(name, standing.report.clone());
+        }
     }
 
     /// There is no such plugin any more.
@@ -86,20 +103,36 @@ impl Standings {
 }
 
 /// The stage of the worst worker.
-fn health(plugin: &Plugin, trouble: &BTreeMap<usize, (HealthState, String)>) -> Stage {
+fn health(plugin: &Plugin, standing: &Standing) -> Stage {
+    let runs = || match standing.crowded.len() {
+        0 => Stage::yes("Healthy", "it runs"),
+        workers => Stage::yes(
+            "Throttled",
+            format!(
+                "it runs, but on {workers} worker(s) it uses more than its share: its requests \
+                 wait, so that those of others need not"
+            ),
+        ),
+    };
     let rank = |state: &HealthState| match state {
         HealthState::Healthy => 0,
         HealthState::Restarting { .. } => 1,
         HealthState::Open { .. } => 2,
         HealthState::Degraded { .. } => 3,
     };
-    let worst = trouble.values().max_by_key(|(state, _)| rank(state));
+    let worst = standing
+        .trouble
+        .values()
+        .max_by_key(|(state, _)| rank(state));
     let Some((state, said)) = worst else {
-        return Stage::yes("Healthy", "it runs");
+        return runs();
     };
     let (reason, what) = match state {
-        HealthState::Healthy => return Stage::yes("Healthy", "it runs"),
-        HealthState::Restarting { .. } => ("Restarting", "it stopped and is started again"),
+        HealthState::Healthy => return runs(),
+        HealthState::Restarting { .. } => (
+            "Restarting",
+            "it stopped, or did not start, and is started again",
+        ),
         HealthState::Open { why, .. } if why.contains("longer than its budget") => (
             "BudgetExceeded",
             "it took too long several times and is passed over until a try succeeds",

@@ -19,6 +19,7 @@ use wasm_host::{
 
 use super::callout::{Reach, Request};
 use super::grpc;
+use super::turns::Usage;
 use super::vms::Running;
 use crate::state::Loaded;
 
@@ -82,6 +83,7 @@ pub(super) struct Surroundings {
     reach: Rc<Reach>,
     tasks: LocalTasks,
     metrics: PluginMetrics,
+    usage: Rc<Usage>,
     /// What callbacks were counted as, by the address of their name.
     counted: RefCell<Vec<(*const u8, CallbackMetrics)>>,
     /// The plugin itself, once it has started.
@@ -110,6 +112,7 @@ impl Surroundings {
         reach: Rc<Reach>,
         tasks: LocalTasks,
         metrics: PluginMetrics,
+        usage: Rc<Usage>,
     ) -> Rc<Self> {
         Rc::new_cyclic(|own| Self {
             own: Weak::clone(own),
@@ -117,6 +120,7 @@ impl Surroundings {
             reach,
             tasks,
             metrics,
+            usage,
             counted: RefCell::default(),
             running: OnceCell::new(),
             listed: RefCell::default(),
@@ -135,6 +139,9 @@ impl Surroundings {
         self.metrics.vms(1);
         // Set once, just now.
         let _ = self.running.set(Rc::downgrade(running));
+        let vm = Rc::downgrade(running);
+        self.usage
+            .runs(move || vm.upgrade().map_or(0, |running| running.vm().streams()));
         self.run_timer();
     }
 
@@ -241,9 +248,15 @@ impl Surroundings {
         });
     }
 
-    /// Tells of a callout that is over.
-    fn end(running: &Weak<Running>, call: CallId, stream: Option<StreamId>, event: CalloutEvent) {
+    /// Tells of a callout that is over, when it is the plugin's turn.
+    async fn end(
+        running: &Weak<Running>,
+        call: CallId,
+        stream: Option<StreamId>,
+        event: CalloutEvent,
+    ) {
         if let Some(running) = running.upgrade() {
+            running.usage().turn().await;
             let ended = running.surroundings().calls.borrow_mut().remove(&call);
             Self::deliver(&running, call, stream, event);
             drop(ended);
@@ -282,10 +295,11 @@ async fn tick(running: Weak<Running>) {
             () = tokio::time::sleep(period.max(SHORTEST_TICK)) => {}
             () = surroundings.period_changed.notified() => continue,
         }
-        if let Some(plugin) = running.upgrade()
-            && let Err(trap) = plugin.vm().on_tick()
-        {
-            plugin.died(&trap);
+        if let Some(plugin) = running.upgrade() {
+            plugin.usage().turn().await;
+            if let Err(trap) = plugin.vm().on_tick() {
+                plugin.died(&trap);
+            }
         }
     }
 }
@@ -340,7 +354,7 @@ impl PluginHost for Surroundings {
         self.make(id, stream, None, async move {
             let outcome = reach.http(target, request, limit).await;
             metrics.callout("http", outcome.word);
-            Self::end(&running(), id, stream, outcome.event);
+            Self::end(&running(), id, stream, outcome.event).await;
         });
         Ok(())
     }
@@ -359,19 +373,20 @@ impl PluginHost for Surroundings {
                 self.make(id, stream, None, async move {
                     let event = made.unary(&reach, &target, message, timeout).await;
                     metrics.callout("grpc", grpc_word(&event));
-                    Self::end(&running(), id, stream, event);
+                    Self::end(&running(), id, stream, event).await;
                 });
             }
             GrpcMethod::Streaming => {
                 let (messages, queue) = mpsc::channel(grpc::QUEUE);
                 self.make(id, stream, Some(messages), async move {
-                    let tell = |event: CalloutEvent| match event {
+                    let tell = async |event: CalloutEvent| match event {
                         event @ CalloutEvent::GrpcClosed { .. } => {
                             metrics.callout("grpc_stream", grpc_word(&event));
-                            Self::end(&running(), id, stream, event);
+                            Self::end(&running(), id, stream, event).await;
                         }
                         event => {
                             if let Some(running) = running().upgrade() {
+                                running.usage().turn().await;
                                 Self::deliver(&running, id, stream, event);
                             }
                         }
@@ -403,7 +418,7 @@ impl PluginHost for Surroundings {
             calls.remove(&call);
             let running = self.later();
             self.tasks.spawn("plugin callout", async move {
-                Self::end(&running(), call, stream, grpc::overrun());
+                Self::end(&running(), call, stream, grpc::overrun()).await;
             });
         }
     }
@@ -446,6 +461,7 @@ impl PluginHost for Surroundings {
                 let Some(running) = running().upgrade() else {
                     return;
                 };
+                running.usage().turn().await;
                 if let Err(trap) = running.vm().on_queue_ready(queue) {
                     running.died(&trap);
                     return;
@@ -463,6 +479,7 @@ impl PluginHost for Surroundings {
     }
 
     fn called(&self, callback: &'static str, took: Duration) {
+        self.usage.spent(took);
         let mut counted = self.counted.borrow_mut();
         let key = callback.as_ptr();
         if let Some((_, metrics)) = counted.iter().find(|(known, _)| *known == key) {

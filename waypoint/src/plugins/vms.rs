@@ -23,6 +23,7 @@ use wasm_host::{
 use super::callout::Reach;
 use super::standing::Standings;
 use super::surroundings::{Addressee, Surroundings};
+use super::turns::{Turns, Usage, Visit};
 use crate::state::{Loaded, State};
 
 /// Time a replaced plugin has for its last requests, and for its own end after them.
@@ -40,6 +41,7 @@ pub(crate) struct Vms {
     reach: Rc<Reach>,
     metrics: PluginMetrics,
     standings: Standings,
+    turns: Rc<Turns>,
     /// Number of the worker.
     worker: usize,
 }
@@ -59,6 +61,8 @@ struct Care {
     reach: Rc<Reach>,
     standings: Standings,
     worker: usize,
+    /// What it uses of the worker.
+    usage: Rc<Usage>,
     tasks: LocalTasks,
     /// Another version took its place: what becomes of this one is no word on the plugin.
     is_replaced: Cell<bool>,
@@ -95,6 +99,7 @@ impl Vms {
     ) -> Rc<Self> {
         Rc::new(Self {
             slots: RefCell::default(),
+            turns: Turns::new(tasks.clone()),
             tasks,
             reach: Rc::new(reach),
             metrics,
@@ -184,6 +189,30 @@ impl Vms {
         Ok((running, stream))
     }
 
+    /// One more request or connection on this worker.
+    pub(crate) fn visit(&self) -> Visit {
+        self.turns.visit()
+    }
+
+    /// Waits until it is the turn of a stream that is to begin on a plugin, which is this moment.
+    ///
+    /// # Errors
+    /// That it took too long, for people.
+    pub(super) async fn turn(&self, loaded: &Arc<Loaded>) -> Result<(), Str> {
+        if self.turns.is_quiet() {
+            return Ok(());
+        }
+        let key = Arc::as_ptr(loaded).addr();
+        let slots = self.slots.borrow();
+        let usage = slots.get(&key).map(|slot| Rc::clone(&slot.care.usage));
+        drop(slots);
+        match usage {
+            Some(usage) => usage.first_turn().await,
+            // It has not run yet.
+            None => Ok(()),
+        }
+    }
+
     /// Counts a stream that a plugin did not run on.
     pub(super) fn without(&self, loaded: &Loaded) {
         let what = if loaded.fails_open() {
@@ -224,6 +253,9 @@ impl Vms {
     }
 
     fn slot(&self, loaded: &Arc<Loaded>) -> Slot {
+        let metrics = self.metrics.of(&loaded.plugin.name());
+        let (standings, worker, of) = (self.standings.clone(), self.worker, Arc::clone(loaded));
+        let tell = move |crowded| standings.crowded(&of.name, &of.plugin, worker, crowded);
         Slot {
             loaded: Arc::clone(loaded),
             running: None,
@@ -233,6 +265,7 @@ impl Vms {
                 reach: Rc::clone(&self.reach),
                 standings: self.standings.clone(),
                 worker: self.worker,
+                usage: Usage::new(Rc::clone(&self.turns), metrics, Box::new(tell)),
                 tasks: self.tasks.clone(),
                 is_replaced: Cell::new(false),
             }),
@@ -247,7 +280,8 @@ impl Vms {
             metrics.restarted();
         }
         let (reach, tasks) = (Rc::clone(&self.reach), self.tasks.clone());
-        let surroundings = Surroundings::new(Arc::clone(loaded), reach, tasks, metrics);
+        let usage = Rc::clone(&care.usage);
+        let surroundings = Surroundings::new(Arc::clone(loaded), reach, tasks, metrics, usage);
         let around = Rc::clone(&surroundings) as Rc<dyn wasm_host::PluginHost>;
         let vm = match plugin.instantiate(around) {
             Ok(vm) => vm,
@@ -329,6 +363,11 @@ impl Running {
     /// What it has around it.
     pub(super) fn surroundings(&self) -> &Rc<Surroundings> {
         &self.surroundings
+    }
+
+    /// What it uses of the worker.
+    pub(super) fn usage(&self) -> &Rc<Usage> {
+        &self.care.usage
     }
 
     /// Whether its module has a callback.

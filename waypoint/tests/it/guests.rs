@@ -125,7 +125,7 @@ fn asks_auth(done: &str) -> String {
     )
 }
 
-fn put(mesh: &Mesh, plugin: &wire::Plugin) {
+pub(crate) fn put(mesh: &Mesh, plugin: &wire::Plugin) {
     let name = &plugin.origin.as_ref().unwrap().name;
     mesh.control.put(proto::PLUGIN_TYPE, name, plugin);
 }
@@ -135,7 +135,7 @@ async fn post(client: &Client, body: &'static str) -> crate::client::Answer {
 }
 
 /// A mesh with one endpoint that answers a client, and a folder for modules.
-async fn stage() -> (Mesh, Client, Backend, Folder) {
+pub(crate) async fn stage() -> (Mesh, Client, Backend, Folder) {
     let mesh = Mesh::start().await;
     let client = mesh.client().await;
     let backend = mesh.endpoint("v1").await;

@@ -15,6 +15,7 @@ mod mesh;
 
 mod balancing;
 mod configuration;
+mod fairness;
 mod guests;
 mod holding;
 mod lifecycle;

@@ -124,6 +124,7 @@ impl Compiler {
             limits: Limits {
                 memory: memory.and_then(Result::ok).unwrap_or(usual.memory),
                 callback: plugin.limits.callback.unwrap_or(usual.callback),
+                tick: plugin.limits.callback.unwrap_or(usual.tick),
                 ..usual
             },
             body_while_headers_wait: plugin.body_while_headers_wait,

@@ -69,6 +69,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Watched<Io> {
                 }
                 self.write.advance(written);
             }
+            ready!(self.connection.poll_turn(Side::Upstream, cx));
             let resumed = self.connection.resume(Side::Upstream);
             match resumed.map_err(|error| self.connection.fail(&error))? {
                 Some(passed) => self.write = passed.data,
@@ -92,6 +93,7 @@ impl<Io: AsyncRead + AsyncWrite + Unpin> Watched<Io> {
     /// Reads the next piece and has it pass.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let connection = Rc::clone(&self.connection);
+        ready!(connection.poll_turn(Side::Downstream, cx));
         if let Some(passed) = connection
             .resume(Side::Downstream)
             .map_err(|error| connection.fail(&error))?

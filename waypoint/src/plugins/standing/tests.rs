@@ -3,7 +3,7 @@ use std::time::Instant;
 use wasm_host::HealthState;
 use xds::client::{Reports, Stage};
 
-use super::{Standings, health};
+use super::{Standing, Standings, health};
 use crate::fixtures::plugin;
 
 fn open(why: &str) -> HealthState {
@@ -19,20 +19,25 @@ fn the_worst_worker_counts() {
     let restarting = HealthState::Restarting {
         until: Instant::now(),
     };
-    let mut trouble = [(0, (restarting, "a".to_owned()))].into();
-    assert_eq!(health(&plugin, &trouble).reason, "Restarting");
-    trouble.insert(1, (open("unreachable"), "plugin x stopped".to_owned()));
-    let stage = health(&plugin, &trouble);
+    let mut standing = Standing {
+        trouble: [(0, (restarting, "a".to_owned()))].into(),
+        ..Standing::default()
+    };
+    assert_eq!(health(&plugin, &standing).reason, "Restarting");
+    standing
+        .trouble
+        .insert(1, (open("unreachable"), "plugin x stopped".to_owned()));
+    let stage = health(&plugin, &standing);
     assert_eq!((stage.is, &*stage.reason), (Some(false), "Crashing"));
     assert!(stage.message.contains("plugin x stopped"), "{stage:?}");
     assert!(stage.message.contains("answered 503"), "{stage:?}");
-    trouble.insert(
+    standing.trouble.insert(
         1,
         (open("ran longer than its budget of 10ms"), String::new()),
     );
-    assert_eq!(health(&plugin, &trouble).reason, "BudgetExceeded");
-    trouble.clear();
-    assert_eq!(health(&plugin, &trouble), Stage::yes("Healthy", "it runs"));
+    assert_eq!(health(&plugin, &standing).reason, "BudgetExceeded");
+    standing.trouble.clear();
+    assert_eq!(health(&plugin, &standing), Stage::yes("Healthy", "it runs"));
 }
 
 #[test]

@@ -242,7 +242,12 @@ fn host_calls_are_counted() {
     );
     let chatter =
         "(loop $l (drop (call $proxy_get_current_time_nanoseconds (i32.const 0))) (br $l))";
-    let (vm, _) = misbehaving("proxy_on_request_headers", chatter).start();
+    let patient = limited(Limits {
+        callback: Duration::from_secs(1),
+        ..Limits::default()
+    });
+    let guest = misbehaving("proxy_on_request_headers", chatter);
+    let (vm, _) = guest.start_with(patient);
     let trap = trap(
         vm.new_stream()
             .on_request_headers(&mut Exchange::get("/"), true),
