@@ -414,13 +414,13 @@ fn a_refused_configuration_fails_and_a_good_one_heals() {
         put(&mesh, &plugin("p", "deny-by-path", "not json"));
         mesh.until(&client, "/", |answer| answer.status == 503)
             .await;
-        let dump = mesh
-            .page(mesh.waypoint.addresses.admin, "/config_dump")
-            .await;
-        assert!(
-            dump.contains("Failed: the filter refused its configuration"),
-            "{dump}"
-        );
+        // Until then it was 503 because it was still being compiled.
+        mesh.eventually("the dump says why", async || {
+            let admin = mesh.waypoint.addresses.admin;
+            let dump = mesh.page(admin, "/config_dump").await;
+            dump.contains("Failed: the filter refused its configuration")
+        })
+        .await;
         put(
             &mesh,
             &plugin("p", "deny-by-path", r#"{"paths": [{"exact": "/x"}]}"#),
