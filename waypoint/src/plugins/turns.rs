@@ -162,20 +162,21 @@ impl Turns {
     /// Calls those who waited for the end of a rest, until the next one begins. Whoever does not
     /// come, because his client reads no further, say, has lost his place and holds up nobody.
     async fn call(&self) {
-        while !self.resting.get() {
-            let mut queue = self.queue.borrow_mut();
-            for _ in 0..CALLED {
-                if let Some((_, waiting)) = queue.pop_first() {
-                    waiting.wake();
-                }
-            }
-            let is_empty = queue.is_empty();
-            drop(queue);
-            if is_empty {
-                return;
-            }
+        while !self.resting.get() && self.call_some() {
             yield_now().await;
         }
+    }
+
+    /// Whether there are more.
+    fn call_some(&self) -> bool {
+        let mut queue = self.queue.borrow_mut();
+        for _ in 0..CALLED {
+            let Some((_, waiting)) = queue.pop_first() else {
+                return false;
+            };
+            waiting.wake();
+        }
+        true
     }
 
     /// Requests and connections that are neither a plugin's nor wait for one.
@@ -263,7 +264,11 @@ impl Usage {
 
     /// Whether the plugin can be entered at once.
     pub(super) fn is_free(&self) -> bool {
-        !self.turns.passing.get() && !(self.turns.resting.get() && self.is_in_debt())
+        !(self.turns.passing.get() || self.rests())
+    }
+
+    fn rests(&self) -> bool {
+        self.turns.resting.get() && self.is_in_debt()
     }
 
     fn is_in_debt(&self) -> bool {
@@ -351,7 +356,7 @@ impl Place {
     /// Ready at its turn, which is this moment.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
         let turns = &self.usage.turns;
-        if turns.resting.get() && self.usage.is_in_debt() {
+        if self.usage.rests() {
             let mut queue = turns.queue.borrow_mut();
             queue.insert(self.ticket, cx.waker().clone());
             return Poll::Pending;

@@ -202,15 +202,17 @@ impl Vms {
         if self.turns.is_quiet() {
             return Ok(());
         }
-        let key = Arc::as_ptr(loaded).addr();
-        let slots = self.slots.borrow();
-        let usage = slots.get(&key).map(|slot| Rc::clone(&slot.care.usage));
-        drop(slots);
-        match usage {
+        match self.usage(loaded) {
             Some(usage) => usage.first_turn().await,
             // It has not run yet.
             None => Ok(()),
         }
+    }
+
+    fn usage(&self, loaded: &Arc<Loaded>) -> Option<Rc<Usage>> {
+        let key = Arc::as_ptr(loaded).addr();
+        let slots = self.slots.borrow();
+        slots.get(&key).map(|slot| Rc::clone(&slot.care.usage))
     }
 
     /// Counts a stream that a plugin did not run on.
