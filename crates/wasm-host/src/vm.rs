@@ -158,10 +158,9 @@ impl Vm {
         HttpStream::new(self.clone())
     }
 
-    /// Tells the guest of a stream that never was, for whoever wants to know whether it can take one.
-    /// It does not hear of its end: the VM is of no more use.
+    /// Tells the guest of a stream on which nothing comes, to learn whether it can take one.
     pub(crate) fn try_stream(&self) -> Result<(), Arc<Trap>> {
-        Context::begin(self.clone(), Kind::Http).introduce()
+        Context::begin(self.clone(), Kind::Http).come_and_go()
     }
 
     /// Begins a TCP stream. The guest hears of it at the first callback it exports.

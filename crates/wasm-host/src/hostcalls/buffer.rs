@@ -18,6 +18,9 @@ pub(super) fn bytes(call: &mut Call<'_>, buffer: u32, window: Span, out: Out) ->
     if let BufferId::Stream(_) | BufferId::Connection(_) = id {
         let len = find(call.state(), id).map_or(0, |body| body.len());
         let (start, end) = clamp(window, len);
+        if start == end {
+            return nothing(call, out);
+        }
         return call.give_with(end - start, out, |state, place| {
             if let Some(body) = find(state, id) {
                 body.copy_to(start, place);
@@ -57,7 +60,16 @@ pub(super) fn bytes(call: &mut Call<'_>, buffer: u32, window: Span, out: Out) ->
 
 fn give_window(call: &mut Call<'_>, bytes: &[u8], window: Span, out: Out) -> Answer {
     let (start, end) = clamp(window, bytes.len());
-    call.give(bytes.get(start..end).unwrap_or_default(), out)
+    match bytes.get(start..end) {
+        Some(window) if !window.is_empty() => call.give(window, out),
+        _ => nothing(call, out),
+    }
+}
+
+/// Tells that there are no bytes. The address is left as it is, as Envoy leaves it: the
+/// AssemblyScript SDK 0.1.8 reads from it even so when it is given no configuration.
+fn nothing(call: &mut Call<'_>, out: Out) -> Answer {
+    Ok(call.write_u32(out.1, 0)?)
 }
 
 /// Tells the size of a buffer, and flags that no proxy sets.

@@ -97,13 +97,24 @@ impl Context {
         })
     }
 
-    /// Tells the guest of the stream, and nothing more ever.
-    pub(super) fn introduce(mut self) -> Result<(), Arc<Trap>> {
+    /// Tells the guest of the stream, and that it is gone: neither done nor logged, since nothing
+    /// came on it that a filter could count on there.
+    pub(super) fn come_and_go(mut self) -> Result<(), Arc<Trap>> {
         self.finished = true;
         let id = self.id;
         let entry = self.entry(Callback::ContextCreate, Phase::Running)?;
-        self.vm
-            .enter(entry, None, |exports, store| introduce(exports, store, id))
+        self.vm.enter(entry, None, |exports, store| {
+            introduce(exports, store, id)?;
+            if let Some(call) = exports
+                .delete
+                .as_ref()
+                .filter(|_| exports.context_create.is_some())
+            {
+                call.call(&mut *store, id)?;
+            }
+            forget(store.data_mut(), id);
+            Ok(())
+        })
     }
 
     /// Looks at what the guest asked for outside the callbacks of this stream.

@@ -385,6 +385,49 @@ fn a_validated_plugin_leaves_nothing_running() {
     assert_eq!(Rc::strong_count(&recorder), 1);
 }
 
+#[test]
+fn a_filter_that_fails_at_its_end_is_not_refused_for_it() {
+    let guest = Guest::new().on("proxy_on_done", "unreachable", TRUE);
+    let plugin = plugin(&guest.wat(), PluginConfig::default());
+    let recorder = Rc::new(Recorder::default());
+    plugin
+        .validate(Rc::clone(&recorder) as Rc<dyn crate::PluginHost>)
+        .unwrap();
+    let remark = recorder.remarks().concat();
+    assert!(remark.contains("stopped in proxy_on_done"), "{remark}");
+}
+
+#[test]
+fn a_guest_hears_of_the_stream_it_is_tried_with_and_of_its_end() {
+    let guest = announcing(&[("proxy_on_delete", 0)]).on("proxy_on_context_create", "", 0);
+    let recorder = Rc::new(Recorder::default());
+    plugin(&guest.wat(), PluginConfig::default())
+        .validate(Rc::clone(&recorder) as Rc<dyn crate::PluginHost>)
+        .unwrap();
+    // The stream's and the root's.
+    assert_eq!(recorder.lines(), ["proxy_on_delete"; 2]);
+}
+
+#[test]
+fn a_buffer_without_bytes_leaves_the_address_as_it_was() {
+    let mut guest = Guest::new();
+    let none = guest.text("nothing was written");
+    let guest = guest.on(
+        "proxy_on_configure",
+        &format!(
+            "(i32.store (i32.const 300) (i32.const 77)) (i32.store (i32.const 304) (i32.const 9))
+             (drop (call $proxy_get_buffer_bytes (i32.const 7) (i32.const 0) (i32.const 8)
+                (i32.const 300) (i32.const 304)))
+             (if (i32.and (i32.eq (i32.load (i32.const 300)) (i32.const 77))
+                          (i32.eqz (i32.load (i32.const 304))))
+                 (then (drop (call $proxy_log (i32.const 2) {none}))))"
+        ),
+        TRUE,
+    );
+    let (_, recorder) = guest.start();
+    assert_eq!(recorder.lines(), ["nothing was written"]);
+}
+
 /// A guest that stops when it is told of the context with this id.
 fn stops_at_context(id: u32) -> Guest {
     Guest::new().on(
