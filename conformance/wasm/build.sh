@@ -4,48 +4,16 @@
 #   build.sh            Envoy, and every guest built from its sources (what CI runs)
 #   build.sh envoy      Envoy alone
 #   build.sh guests     the guests alone
+#   build.sh outside    modules that others wrote, see outside.sh
 #
 # Nothing is built again whose sources and compiler are the same. Guests come out under
 # $CACHE/guests, where the suites look for them.
 set -euo pipefail
 cd "$(dirname "$0")"
-HERE=$PWD
-CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/cairn/wasm-conformance"
+. ./common.sh
 ENVOY_VERSION=1.40.0
 AS_VERSION=0.14.13
 RUNTIME_VERSION=0.1.8
-OUT="$CACHE/guests"
-mkdir -p "$OUT"
-
-say() { echo "wasm conformance: $*"; }
-
-# apt PROGRAM PACKAGE…: installs the packages unless the program is there.
-apt() {
-  local program=$1
-  shift
-  if command -v "$program" >/dev/null || [ -e "$program" ]; then return; fi
-  say "installing $*"
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
-}
-
-# What a guest is built from, as one hash: its folder, what it shares, and the compiler's version.
-hash_of() {
-  local compiler=$1
-  shift
-  { echo "$compiler"; find "$@" -type f -not -path '*/target/*' -not -path '*/node_modules/*' \
-      -not -path '*/build/*' -print0 | sort -z | xargs -0 sha256sum; } | sha256sum | cut -c1-64
-}
-
-# fresh NAME HASH: whether NAME was built from this already.
-fresh() {
-  [ -e "$OUT/$1.wasm" ] && [ "$(cat "$OUT/$1.hash" 2>/dev/null)" = "$2" ]
-}
-
-done_with() {
-  echo "$2" >"$OUT/$1.hash"
-  say "built $1, $(stat -c %s "$OUT/$1.wasm") bytes"
-}
 
 envoy() {
   local venv="$CACHE/envoy-$ENVOY_VERSION"
@@ -72,31 +40,13 @@ rust() {
   hash=$(hash_of "$(/usr/bin/rustc --version) $target $features" guests/Cargo.toml \
     guests/Cargo.lock "guests/$package")
   if fresh "$name" "$hash"; then return; fi
-  # The flags and the folder of filters/, whose standard library is the same.
-  local filters cargo_home="${CARGO_HOME:-$HOME/.cargo}" flags
-  filters=$(cd "$HERE/../../filters" && pwd)
-  flags="--remap-path-prefix=$cargo_home=/cargo --remap-path-prefix=$filters=/filters"
-  if [ "$target" = wasm32-wasip1 ]; then
-    flags="$flags -C link-self-contained=no -L native=/usr/lib/wasm32-wasi"
-  fi
-  (
-    cd guests
-    unset RUSTUP_TOOLCHAIN CARGO_ENCODED_RUSTFLAGS RUSTFLAGS CARGO_INCREMENTAL
-    RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR="$filters/target/wasm" \
-      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld-22 \
-      CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS="$flags" \
-      CARGO_TARGET_WASM32_WASIP1_LINKER=wasm-ld-22 \
-      CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS="$flags" \
-      cargo build --quiet --release --locked --target "$target" \
-      -Zbuild-std=std,panic_abort --package "$package" --features "$features"
-    cp "$filters/target/wasm/$target/release/${package//-/_}.wasm" "$OUT/$name.wasm"
-  )
+  (cd guests && rust_cargo "$target" build --package "$package" --features "$features")
+  cp "$RUST_TARGET/$target/release/${package//-/_}.wasm" "$OUT/$name.wasm"
   done_with "$name" "$hash"
 }
 
 rust_guests() {
-  apt /usr/bin/wasm-ld-22 rustc-web rust-web-src lld-22
-  apt /usr/lib/wasm32-wasi/libc.a wasi-libc
+  rust_compiler
   rust wasm32-unknown-unknown probe probe
   rust wasm32-unknown-unknown probe probe-0-1-0 abi-0-1-0
   rust wasm32-unknown-unknown probe probe-0-2-0 abi-0-2-0
@@ -153,15 +103,16 @@ guests() {
 }
 
 case "${1:-all}" in
-all) envoy && guests ;;
+all) envoy && guests && ./outside.sh ;;
 envoy) envoy ;;
 guests) guests ;;
+outside) ./outside.sh ;;
 rust) rust_guests ;;
 go) go_guest ;;
 c) c_guest ;;
 as) as_guest ;;
 *)
-  echo "$0: $1 is none of all, envoy, guests, rust, go, c, as" >&2
+  echo "$0: $1 is none of all, envoy, guests, outside, rust, go, c, as" >&2
   exit 2
   ;;
 esac

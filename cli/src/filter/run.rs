@@ -31,6 +31,8 @@ pub struct Options {
     pub services: Vec<(String, String)>,
     /// Another configuration than the project's.
     pub configuration: Option<Vec<u8>>,
+    /// Another root id than the project's.
+    pub root_id: Option<String>,
     /// Whether every crossing is printed.
     pub trace: bool,
     /// What is printed of what is logged.
@@ -155,6 +157,9 @@ async fn load(what: Option<&What>, options: &Options, local: &mut Local) -> anyh
     let mut subject = what.subject().await?;
     if let Some(configuration) = &options.configuration {
         subject.configuration.clone_from(configuration);
+    }
+    if let Some(root_id) = &options.root_id {
+        subject.root_id.clone_from(root_id);
     }
     let loaded = local
         .swap(&subject.plugin(options.fail_strategy))

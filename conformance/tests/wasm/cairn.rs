@@ -79,7 +79,9 @@ impl Visit for Line {
 pub(crate) struct Cairn {
     pub(crate) address: SocketAddr,
     /// Serves as long as it lives.
-    _local: Local,
+    local: Local,
+    /// Why the module is not used.
+    pub(crate) refused: Option<String>,
     name: String,
 }
 
@@ -106,6 +108,12 @@ impl Cairn {
         settings
             .services
             .push(service(&bare(REFUSED), setup.refused));
+        // Modules of Go take long to compile; what runs is the same.
+        settings.code_cache = Some(conformance::wasm::cache().join("code"));
+        let others = setup.callout_names.iter();
+        settings
+            .services
+            .extend(others.map(|name| service(name, setup.callout)));
         let traced = Arc::clone(run);
         settings.trace = Some(Trace::new(move |line| traced.crossing(line)));
         let mut local = Local::start(&settings).unwrap();
@@ -114,17 +122,36 @@ impl Cairn {
             namespace: "default".to_owned(),
             module: setup.module.clone(),
             configuration: setup.configuration.clone().into_bytes(),
+            root_id: setup.root_id.clone(),
             ..Plugin::default()
         };
-        let loaded = local.swap(&plugin).await;
-        if let Err(refused) = loaded {
+        let refused = local.swap(&plugin).await.err();
+        if let Some(refused) = &refused {
             run.log(&format!("refused: {refused}"));
         }
         local.open();
         Self {
             address: local.address(),
-            _local: local,
+            local,
+            refused: refused.map(|why| why.to_string()),
             name: setup.plugin.clone(),
         }
+    }
+
+    /// Puts another module in the place of what runs.
+    pub(crate) async fn swap(&mut self, module: &std::path::Path) -> Result<(), String> {
+        let plugin = Plugin {
+            name: self.name.clone(),
+            namespace: "default".to_owned(),
+            module: module.to_owned(),
+            ..Plugin::default()
+        };
+        let loaded = self.local.swap(&plugin).await;
+        loaded.map(|_| ()).map_err(|why| why.to_string())
+    }
+
+    /// Its metrics, as a scraper sees them.
+    pub(crate) fn metrics(&self) -> String {
+        self.local.metrics()
     }
 }

@@ -140,7 +140,7 @@ fn config(setup: &Setup, listen: SocketAddr) -> Value {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm",
         "config": {
             "name": setup.plugin,
-            "root_id": "",
+            "root_id": setup.root_id,
             "failure_policy": "FAIL_CLOSED",
             "vm_config": {
                 "vm_id": setup.plugin,

@@ -12,6 +12,8 @@ mod cairn;
 mod cases;
 mod client;
 mod envoy;
+mod hostile;
 mod oracle;
+mod outside;
 mod server;
 mod world;

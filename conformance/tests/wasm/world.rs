@@ -29,6 +29,10 @@ pub(crate) struct Setup {
     pub(crate) plugin: String,
     pub(crate) module: PathBuf,
     pub(crate) configuration: String,
+    /// Which filter of the module.
+    pub(crate) root_id: String,
+    /// What else a waypoint knows the service for callouts as.
+    pub(crate) callout_names: &'static [&'static str],
     pub(crate) upstream: SocketAddr,
     pub(crate) callout: SocketAddr,
     pub(crate) refused: SocketAddr,
@@ -66,7 +70,7 @@ impl Run {
     }
 
     /// Waits until `done` holds of what came since the last time, and takes it.
-    fn take_when(&self, done: impl Fn(&[String]) -> bool) -> Vec<String> {
+    pub(crate) fn take_when(&self, done: impl Fn(&[String]) -> bool) -> Vec<String> {
         let until = Instant::now() + SETTLE;
         let mut lines = self.lines.lock();
         while !done(&lines) {
@@ -79,7 +83,7 @@ impl Run {
 }
 
 /// Whether every stream that began has ended.
-fn all_ended(lines: &[String]) -> bool {
+pub(crate) fn all_ended(lines: &[String]) -> bool {
     let count = |start: &str, end: &str| {
         let of = |line: &&String| line.starts_with(start) && line.ends_with(end);
         lines.iter().filter(of).count()
@@ -125,6 +129,8 @@ impl Bench {
             plugin: format!("plugin-{guest}-{}", upstream.address.port()),
             module,
             configuration: configuration.to_owned(),
+            root_id: String::new(),
+            callout_names: &[],
             upstream: upstream.address,
             callout: callout.address,
             refused: nobody.local_addr().unwrap(),

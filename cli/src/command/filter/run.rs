@@ -15,7 +15,7 @@ pub(in crate::command) struct Args {
     /// A module, or a filter's folder; the one the shell is in without it.
     module: Option<PathBuf>,
     /// Run no filter: requests pass as they would without one, to compare.
-    #[arg(long, conflicts_with_all = ["module", "watch", "config", "trace"])]
+    #[arg(long, conflicts_with_all = ["module", "watch", "config", "root_id", "trace"])]
     no_filter: bool,
     /// Build and use what changes, without a pause. What cannot be used is told, and what ran
     /// before goes on.
@@ -33,6 +33,10 @@ pub(in crate::command) struct Args {
     /// The filter's configuration: a file, or the text itself. Without it, that of filter.yaml.
     #[arg(long, value_name = "FILE|TEXT")]
     config: Option<String>,
+    /// Which filter of the module: the name it is registered under, `pluginName` in a WasmPlugin.
+    /// Without it, that of filter.yaml, or none.
+    #[arg(long, value_name = "NAME")]
+    root_id: Option<String>,
     /// Print every call between proxy and filter.
     #[arg(long)]
     trace: bool,
@@ -65,6 +69,7 @@ pub(super) async fn run(args: Args) -> anyhow::Result<ExitCode> {
         upstream: args.upstream,
         services: args.services,
         configuration,
+        root_id: args.root_id,
         trace: args.trace,
         log_level: args.log,
         watch: args.watch,
