@@ -29,7 +29,9 @@ fresh() {
   [ -e "$OUT/$1.wasm" ] && [ "$(cat "$OUT/$1.hash" 2>/dev/null)" = "$2" ]
 }
 
+# done_with NAME HASH: remembers what NAME was built from.
 done_with() {
+  [ -s "$OUT/$1.wasm" ] || { say "$1 was not built"; exit 1; }
   echo "$2" >"$OUT/$1.hash"
   say "built $1, $(stat -c %s "$OUT/$1.wasm") bytes"
 }

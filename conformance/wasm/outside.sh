@@ -168,8 +168,21 @@ as_examples() {
   done
 }
 
+# Two halves, for two processors. Packages are installed by one at a time, so those of the first come
+# before.
+everything() {
+  rust_compiler
+  rust_examples &
+  local rust=$!
+  tinygo_examples
+  go_examples
+  cpp_module
+  as_examples
+  wait "$rust"
+}
+
 case "${1:-all}" in
-all) rust_examples && tinygo_examples && go_examples && cpp_module && as_examples ;;
+all) everything ;;
 rust) rust_examples ;;
 tinygo) tinygo_examples ;;
 go) go_examples ;;

@@ -194,12 +194,13 @@ impl Bench {
     }
 }
 
-/// The start of the VM that serves: the last one, up to its first stream.
+/// The start of the VM that serves: the last one, up to its first stream. Before it a waypoint has
+/// tried the module, with a stream too.
 fn of_start(lines: &[String]) -> Lines {
     let is_stream = |line: &String| {
         line.starts_with("[host->vm] proxy_on_context_create(") && line.ends_with(", 1)")
     };
-    let end = lines.iter().position(is_stream).unwrap_or(lines.len());
+    let end = lines.iter().rposition(is_stream).unwrap_or(lines.len());
     let head = &lines[..end];
     let root = head
         .iter()

@@ -33,6 +33,20 @@ pub(super) fn signs(version: &str) -> Vec<u8> {
     )
 }
 
+/// Sets `x-version` on each answer to the root id it runs with.
+pub(super) fn signs_with_root_id() -> Vec<u8> {
+    module(
+        r#"(import "env" "proxy_replace_header_map_value" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_get_property" (func $get (param i32 i32 i32 i32) (result i32)))"#,
+        r#"(data (i32.const 0) "x-version") (data (i32.const 16) "plugin_root_id")
+        (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+          (drop (call $get (i32.const 16) (i32.const 14) (i32.const 64) (i32.const 68)))
+          (drop (call $set (i32.const 2) (i32.const 0) (i32.const 9)
+            (i32.load (i32.const 64)) (i32.load (i32.const 68))))
+          (i32.const 0))"#,
+    )
+}
+
 /// Refuses every configuration.
 pub(super) fn refuses() -> Vec<u8> {
     module(

@@ -166,6 +166,16 @@ fn without_a_filter_requests_pass_as_they_are() {
 }
 
 #[test]
+fn a_filter_of_a_module_is_chosen_by_its_root_id() {
+    let folder = Folder::new();
+    folder.write("guest.wasm", guest::signs_with_root_id());
+    let running = Running::start(&folder, &["guest.wasm", "--root-id", "add_header"]);
+    let version = running.connect().version();
+    assert_eq!(version.as_deref(), Some("add_header"));
+    assert_eq!(running.interrupt(), Some(0));
+}
+
+#[test]
 fn a_module_that_cannot_run_is_told() {
     let folder = Folder::new();
     folder.write("guest.wasm", guest::wants_more());
