@@ -104,6 +104,8 @@ pub struct Plugin {
     pub body_while_headers_wait: bool,
     /// What happens to requests when it cannot run.
     pub fail_strategy: FailStrategy,
+    /// Processor time of one call into it; `None`: as much as in any waypoint.
+    pub callback_budget: Option<Duration>,
 }
 
 /// What happens to requests when a plugin cannot run.

@@ -66,6 +66,7 @@ impl Subject {
             environment: self.environment.clone(),
             body_while_headers_wait: self.body_while_headers_wait,
             fail_strategy,
+            callback_budget: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 /// A plugin's use of one thread.
 #[derive(Clone, Debug)]
 pub struct Share {
+    burst: Duration,
     level: Duration,
     /// When it last leaked.
     at: Instant,
@@ -18,18 +19,18 @@ pub struct Share {
 }
 
 impl Share {
-    /// What a plugin may use at once before it is in debt.
-    pub const BURST: Duration = Duration::from_millis(2);
-
-    /// The most it can owe, so that it is soon forgotten.
-    const MOST: Duration = Duration::from_millis(100);
+    /// A plugin can owe so many bursts at most: debt is soon forgotten.
+    const MOST: u32 = 50;
 
     /// The bucket leaks this much slower than time passes.
     const LEAK: u32 = 2;
 
     /// Begins with an empty bucket.
-    pub fn new(now: Instant) -> Self {
+    ///
+    /// * `burst` — what the plugin may use at once before it is in debt.
+    pub fn new(now: Instant, burst: Duration) -> Self {
         Self {
+            burst,
             level: Duration::ZERO,
             at: now,
             in_debt: false,
@@ -39,8 +40,8 @@ impl Share {
     /// The plugin has run for so long, until now. Returns whether it is in debt.
     pub fn spent(&mut self, now: Instant, time: Duration) -> bool {
         self.leak(now);
-        self.level = (self.level + time).min(Self::MOST);
-        self.in_debt |= self.level > Self::BURST;
+        self.level = (self.level + time).min(Self::MOST * self.burst);
+        self.in_debt |= self.level > self.burst;
         self.in_debt
     }
 
@@ -69,7 +70,7 @@ mod tests {
     #[test]
     fn a_plugin_that_runs_less_than_half_of_the_time_is_never_in_debt() {
         let mut now = Instant::now();
-        let mut share = Share::new(now);
+        let mut share = Share::new(now, 2 * MS);
         for _ in 0..10_000 {
             now += 2 * MS + MS / 10;
             assert!(!share.spent(now, MS));
@@ -80,7 +81,7 @@ mod tests {
     #[test]
     fn one_that_runs_more_is_in_debt_until_it_has_rested() {
         let mut now = Instant::now();
-        let mut share = Share::new(now);
+        let mut share = Share::new(now, 2 * MS);
         now += 8 * MS;
         assert!(share.spent(now, 8 * MS));
         assert!(share.is_in_debt(now + 15 * MS));
@@ -91,7 +92,7 @@ mod tests {
     #[test]
     fn short_calls_one_after_the_other_count_like_a_long_one() {
         let mut now = Instant::now();
-        let mut share = Share::new(now);
+        let mut share = Share::new(now, 2 * MS);
         let calls = (1..100).find(|_| {
             now += MS / 10;
             share.spent(now, MS / 10)
@@ -103,7 +104,7 @@ mod tests {
     #[test]
     fn the_worst_debt_is_made_up_for_soon() {
         let now = Instant::now();
-        let mut share = Share::new(now);
+        let mut share = Share::new(now, 2 * MS);
         assert!(share.spent(now, Duration::from_mins(1)));
         assert!(!share.is_in_debt(now + 200 * MS));
     }
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn a_clock_that_steps_back_changes_nothing() {
         let now = Instant::now() + 10 * MS;
-        let mut share = Share::new(now);
+        let mut share = Share::new(now, 2 * MS);
         assert!(share.spent(now, 3 * MS));
         assert!(share.is_in_debt(now.checked_sub(5 * MS).unwrap()));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Result;
 use mesh::address::NamespacedHostname;
@@ -183,6 +184,15 @@ pub(super) fn plugin(plugin: &Plugin, generation: i64) -> wire::Plugin {
         fail_strategy: fail_strategy.into(),
         env: plugin.environment.clone().into_iter().collect(),
         allow_on_headers_stop_iteration: plugin.body_while_headers_wait,
+        limits: plugin.callback_budget.map(limits),
         ..wire::Plugin::default()
+    }
+}
+
+fn limits(callback: Duration) -> wire::PluginLimits {
+    wire::PluginLimits {
+        // One that is longer than any time is no limit.
+        callback: callback.try_into().ok(),
+        ..wire::PluginLimits::default()
     }
 }

@@ -6,8 +6,10 @@
 //!
 //! * after a long call nobody enters a guest before every task that is ready has run and the
 //!   network was looked at;
-//! * a plugin in debt (see [`Share`]) rests after each [`Share::BURST`] of work for as long as it
-//!   worked, unless nobody else has anything to do on the worker.
+//! * a plugin in debt (see [`Share`]) rests again and again for as long as it worked, unless nobody
+//!   else has anything to do on the worker.
+//!
+//! What is long is relative to the budget of a call: whoever grants a filter more means it.
 //!
 //! What waits are requests of that plugin: those it has begun go first, new ones for at most
 //! [`PATIENCE`]; then its `failStrategy` decides. On a worker without such plugins a turn costs two
@@ -31,8 +33,10 @@ use wasm_host::Share;
 #[cfg(test)]
 mod tests;
 
-/// A call this long is followed by everybody else's turn.
-const LONG: Duration = Duration::from_millis(1);
+/// A call that takes this part of its budget is followed by everybody else's turn.
+const LONG: u32 = 10;
+/// A plugin is in debt after this part of the budget of a call, and rests each time it worked so long.
+const BURST: u32 = 5;
 /// Work is added up to this before the clock is read for it.
 const WORTH_COUNTING: Duration = Duration::from_micros(200);
 /// How long a request waits for its first turn.
@@ -190,6 +194,8 @@ impl Turns {
 /// What a plugin uses of one worker, over all its VMs there.
 pub(super) struct Usage {
     turns: Rc<Turns>,
+    /// The budget of a call.
+    budget: Duration,
     share: RefCell<Share>,
     /// Work that has not been counted yet.
     work: Cell<Duration>,
@@ -218,11 +224,18 @@ impl Drop for Usage {
 }
 
 impl Usage {
+    /// * `budget` — of a call.
     /// * `tell` — hears when requests begin to wait long for the plugin, and when that is over.
-    pub(super) fn new(turns: Rc<Turns>, metrics: Plugin, tell: Box<dyn Fn(bool)>) -> Rc<Self> {
+    pub(super) fn new(
+        turns: Rc<Turns>,
+        budget: Duration,
+        metrics: Plugin,
+        tell: Box<dyn Fn(bool)>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             turns,
-            share: RefCell::new(Share::new(now())),
+            budget,
+            share: RefCell::new(Share::new(now(), budget / BURST)),
             work: Cell::new(Duration::ZERO),
             metrics,
             streams: RefCell::new(Box::new(|| 0)),
@@ -249,7 +262,7 @@ impl Usage {
             return self.work.set(work);
         }
         self.work.set(Duration::ZERO);
-        if time >= LONG {
+        if time >= self.budget / LONG {
             self.turns.pass();
         }
         if !self.share.borrow_mut().spent(now(), work) {
@@ -257,7 +270,7 @@ impl Usage {
         }
         let run = self.turns.run.get() + work;
         self.turns.run.set(run);
-        if run >= Share::BURST {
+        if run >= self.budget / BURST {
             self.turns.rest(self);
         }
     }

@@ -16,7 +16,7 @@ use runtime::LocalTasks;
 use telemetry::wasm::PluginMetrics;
 use tokio::time::{Instant, sleep, sleep_until};
 use wasm_host::{
-    Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, StreamId,
+    Admission, Callback, Health, HealthSettings, HealthState, HttpStream, Life, Limits, StreamId,
     TcpStream, Trap, Vm,
 };
 
@@ -258,6 +258,9 @@ impl Vms {
         let metrics = self.metrics.of(&loaded.plugin.name());
         let (standings, worker, of) = (self.standings.clone(), self.worker, Arc::clone(loaded));
         let tell = move |crowded| standings.crowded(&of.name, &of.plugin, worker, crowded);
+        let granted = loaded.plugin.limits.callback;
+        let budget = granted.unwrap_or_else(|| Limits::default().callback);
+        let turns = Rc::clone(&self.turns);
         Slot {
             loaded: Arc::clone(loaded),
             running: None,
@@ -267,7 +270,7 @@ impl Vms {
                 reach: Rc::clone(&self.reach),
                 standings: self.standings.clone(),
                 worker: self.worker,
-                usage: Usage::new(Rc::clone(&self.turns), metrics, Box::new(tell)),
+                usage: Usage::new(turns, budget, metrics, Box::new(tell)),
                 tasks: self.tasks.clone(),
                 is_replaced: Cell::new(false),
             }),

@@ -35,7 +35,7 @@ impl Stage {
     fn plugin(&self, name: &str) -> Rc<Usage> {
         let (metrics, told) = (self.metrics.of(name), Rc::clone(&self.told));
         let tell = move |crowded| told.borrow_mut().push(crowded);
-        Usage::new(Rc::clone(&self.turns), metrics, Box::new(tell))
+        Usage::new(Rc::clone(&self.turns), 10 * MS, metrics, Box::new(tell))
     }
 }
 
@@ -237,6 +237,19 @@ fn a_plugin_without_debt_does_not_wait_for_one_that_rests() {
         let _other = stage.turns.visit();
         exhaust(&stage, &slow, 50 * MS).await;
         assert!(light.is_free() && !slow.is_free());
+    });
+}
+
+#[test]
+fn who_is_granted_long_calls_may_make_them() {
+    on_a_worker(async |stage| {
+        let (metrics, tell) = (stage.metrics.of("shop.slow"), |_| {});
+        let turns = Rc::clone(&stage.turns);
+        let usage = Usage::new(turns, 1000 * MS, metrics, Box::new(tell));
+        usage.spent(99 * MS);
+        assert!(usage.is_free() && stage.turns.is_quiet());
+        usage.spent(200 * MS);
+        assert!(!usage.is_free());
     });
 }
 
