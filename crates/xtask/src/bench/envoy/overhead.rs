@@ -18,7 +18,7 @@ const WARM_UP: Duration = Duration::from_millis(500);
 /// Traffic before the first window: V8 has compiled what it finds worth it.
 const FIRST: Duration = Duration::from_secs(2);
 /// How often a window is taken that says nothing.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 12;
 /// Of the proxies, in the order of the table.
 const PROXIES: [Proxy; 2] = [Proxy::Envoy, Proxy::Cairn];
 
