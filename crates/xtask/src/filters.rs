@@ -151,7 +151,8 @@ fn run_cases(folder: &Path) -> Result<()> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
         .current_dir(root())
-        .args(["test", "--package", "wasm-host", "--test", "filters"]);
+        // Of the whole workspace, so that dependencies are those of the other suites.
+        .args(["test", "--locked", "--workspace", "--test", "filters"]);
     run(cargo.env("WASM_HOST_FILTERS", folder))
         .with_context(|| format!("the modules in {}", folder.display()))
 }
