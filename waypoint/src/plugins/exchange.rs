@@ -219,8 +219,7 @@ impl Exchange {
     pub(super) fn busy(&self, seat: usize) -> Option<Rc<Usage>> {
         let inside = self.inside.borrow();
         let seat = inside.seats.get(seat).filter(|seat| seat.stream.is_some());
-        let usage = seat.map(|seat| seat.running.usage());
-        usage.filter(|usage| !usage.is_free()).cloned()
+        seat.and_then(|seat| seat.running.busy())
     }
 
     /// Whether a plugin is still asked.

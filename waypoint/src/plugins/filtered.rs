@@ -16,7 +16,7 @@ use wasm_host::{Body, Buffer as _, Outcome, Pause};
 
 use super::bridge::{Chunk, Lent};
 use super::exchange::{Exchange, Verdict, reset};
-use super::held::Share;
+use super::held::Holding;
 use super::turns::{Place, Rank};
 use crate::http::body::Cut;
 use crate::http::error::{Error, Kind};
@@ -33,7 +33,7 @@ pub(crate) struct Filtered<B> {
     /// What the plugin has not let go.
     held: Chunk,
     /// What of that is counted.
-    share: Share,
+    holding: Holding,
     /// Some of it has not been shown to the plugin.
     is_news: bool,
     paused: Option<Pause>,
@@ -82,7 +82,7 @@ where
             side,
             limit,
             held: Chunk::default(),
-            share: exchange.tunnel.worker.held.share(),
+            holding: exchange.tunnel.worker.held.holding(),
             is_news: false,
             paused: None,
             trailers: None,
@@ -270,8 +270,8 @@ where
 
     /// Counts what the plugin holds back.
     fn keep(&mut self) -> Result<(), Cut> {
-        let running = self.exchange.running(self.seat);
-        let kept = self.share.hold(self.held.len(), running.as_deref());
+        let running = || self.exchange.running(self.seat);
+        let kept = self.holding.hold(self.held.len(), running);
         kept.map_err(|error| {
             self.exchange.conclude(Verdict::Failed(error));
             Cut::Plugin
@@ -282,7 +282,7 @@ where
     fn release(&mut self) {
         if !self.held.is_empty() && !self.is_news {
             self.ready.data = Some(self.held.take());
-            self.share.release();
+            self.holding.release();
         }
         if self.progress.told {
             self.ready.trailers = self.trailers.take();

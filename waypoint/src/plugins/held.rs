@@ -5,6 +5,8 @@
 //! the plugin's `failStrategy`: the plugin can run, and a body of which it has seen a part must
 //! not get past it.
 
+use std::rc::Rc;
+
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::vms::Running;
@@ -30,8 +32,8 @@ impl Allowance {
     }
 
     /// Holds nothing yet.
-    pub(super) fn share(&self) -> Share {
-        Share {
+    pub(super) fn holding(&self) -> Holding {
+        Holding {
             allowance: self.clone(),
             bytes: 0,
         }
@@ -40,21 +42,27 @@ impl Allowance {
 
 /// What one body holds; it is given back when this goes, however that comes.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct Holding {
     allowance: Allowance,
     bytes: i64,
 }
 
-impl Share {
+impl Holding {
     /// Holds so many bytes instead of what it held.
+    ///
+    /// * `running` — the plugin, of which is told when it may not.
     ///
     /// # Errors
     /// `Overload` when that is more than may be held.
-    pub(super) fn hold(&mut self, bytes: usize, running: Option<&Running>) -> Result<(), Error> {
+    pub(super) fn hold(
+        &mut self,
+        bytes: usize,
+        running: impl FnOnce() -> Option<Rc<Running>>,
+    ) -> Result<(), Error> {
         if self.set(bytes) {
             return Ok(());
         }
-        if let Some(running) = running {
+        if let Some(running) = running() {
             running.surroundings().refused("held_bodies");
         }
         Err(Error::new(Kind::Overload))
@@ -82,7 +90,7 @@ impl Share {
     }
 }
 
-impl Drop for Share {
+impl Drop for Holding {
     fn drop(&mut self) {
         self.release();
     }

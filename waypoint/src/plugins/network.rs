@@ -19,7 +19,7 @@ use wasm_host::{
 
 use super::bridge::Chunk;
 use super::exchange::{Waiting, failed};
-use super::held::{Allowance, Share};
+use super::held::{Allowance, Holding};
 use super::properties::{self, Own};
 use super::surroundings::{Addressee, Heard};
 use super::turns::{Place, Rank, Usage};
@@ -67,7 +67,7 @@ struct Seat {
 struct Lane {
     held: Chunk,
     /// What of that is counted.
-    share: Share,
+    holding: Holding,
     /// The plugin wants to see more, or to think, before it lets this go.
     waits: bool,
     resumed: bool,
@@ -79,7 +79,7 @@ impl Lane {
     fn new(allowance: &Allowance) -> Self {
         Self {
             held: Chunk::default(),
-            share: allowance.share(),
+            holding: allowance.holding(),
             waits: false,
             resumed: false,
             ended: false,
@@ -88,7 +88,7 @@ impl Lane {
 
     /// What was held, to be handed on.
     fn take(&mut self) -> Bytes {
-        self.share.release();
+        self.holding.release();
         self.held.take()
     }
 }
@@ -182,9 +182,7 @@ impl Connection {
     async fn begin(self: &Rc<Self>) -> Result<(), Error> {
         let seats = self.inside.borrow().seats.len();
         for seat in 0..seats {
-            if let Some(usage) = self.busy(seat) {
-                usage.turn().await;
-            }
+            self.turn(seat).await;
             let outcome = self.call(seat, None, TcpStream::on_new_connection)?;
             match outcome {
                 Some(TcpOutcome::Wait) => self.until_wanted(seat).await?,
@@ -218,8 +216,14 @@ impl Connection {
     fn busy(&self, seat: usize) -> Option<Rc<Usage>> {
         let inside = self.inside.borrow();
         let seat = inside.seats.get(seat).filter(|seat| seat.stream.is_some());
-        let usage = seat.map(|seat| seat.running.usage());
-        usage.filter(|usage| !usage.is_free()).cloned()
+        seat.and_then(|seat| seat.running.busy())
+    }
+
+    /// Waits until a plugin can be called, which is this moment.
+    async fn turn(&self, seat: usize) {
+        if let Some(usage) = self.busy(seat) {
+            usage.turn().await;
+        }
     }
 
     /// Waits until bytes of one side can pass the plugins, which is this moment.
@@ -350,12 +354,13 @@ impl Connection {
             let Some(place) = inside.seats.get_mut(seat) else {
                 continue;
             };
-            let running = Rc::clone(&place.running);
+            let waits = matches!(outcome, Some(TcpOutcome::Wait));
+            let running = waits.then(|| Rc::clone(&place.running));
             let lane = place.lane(side);
-            lane.waits = matches!(outcome, Some(TcpOutcome::Wait));
-            if lane.waits {
+            lane.waits = waits;
+            if waits {
                 let bytes = lane.held.len();
-                lane.share.hold(bytes, Some(&running))?;
+                lane.holding.hold(bytes, || running)?;
                 return Ok(Passed::default());
             }
             passed.data = lane.take();
@@ -449,9 +454,7 @@ impl Connection {
         let connection = Rc::clone(self);
         let ending = async move {
             for (seat, word) in later {
-                if let Some(usage) = connection.busy(seat) {
-                    usage.turn().await;
-                }
+                connection.turn(seat).await;
                 connection.say(seat, word);
             }
         };

@@ -297,6 +297,10 @@ async fn tick(running: Weak<Running>) {
         }
         if let Some(plugin) = running.upgrade() {
             plugin.usage().turn().await;
+            // It may have been replaced while it waited.
+            if surroundings.retired.get() {
+                return;
+            }
             if let Err(trap) = plugin.vm().on_tick() {
                 plugin.died(&trap);
             }

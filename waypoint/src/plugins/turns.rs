@@ -46,7 +46,8 @@ const NOTEWORTHY: Duration = Duration::from_millis(100);
 const FORGOTTEN: Duration = Duration::from_mins(1);
 /// The longest rest: no call of a stream takes longer, and a start is not to be made up for.
 const LONGEST_REST: Duration = Duration::from_millis(50);
-/// How many are called at once after a rest. The first uses it up, or most of them have their turn.
+/// How many are called at once after a rest: if the first works long the others wait again, and if
+/// none does it is few passes until everybody has had his turn.
 const CALLED: usize = 16;
 
 /// The turns of one worker.

@@ -375,6 +375,12 @@ impl Running {
         &self.care.usage
     }
 
+    /// As [`usage`](Self::usage), if whoever wants to call it has to wait for his turn.
+    pub(super) fn busy(&self) -> Option<Rc<Usage>> {
+        let usage = self.usage();
+        (!usage.is_free()).then(|| Rc::clone(usage))
+    }
+
     /// Whether its module has a callback.
     pub(super) fn has(&self, callback: Callback) -> bool {
         self.surroundings.has(callback)

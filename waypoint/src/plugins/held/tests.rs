@@ -8,7 +8,7 @@ use super::Allowance;
 fn what_is_held_is_counted_until_it_goes() {
     let held = Gauge::default();
     let allowance = Allowance::new(held.clone(), 100);
-    let (mut one, mut two) = (allowance.share(), allowance.share());
+    let (mut one, mut two) = (allowance.holding(), allowance.holding());
     assert!(one.set(60) && two.set(40));
     assert_eq!(held.get(), 100);
     assert!(!one.set(61), "no byte more");
